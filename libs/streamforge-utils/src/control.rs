@@ -1,0 +1,244 @@
+//! Commands to one worker, read from `queue-control` by assignment: every worker of a queue sees every command.
+
+use std::time::Duration;
+
+use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::{Consumer, StreamConsumer},
+    error::KafkaError,
+    message::{Message, Timestamp},
+    types::RDKafkaErrorCode,
+};
+use tokio::sync::mpsc;
+
+use crate::{
+    config::{KafkaConfig, QueueConfig},
+    kafka::{self, KafkaContext, Topics},
+    metrics::WorkerMetrics,
+    protocol::{Command, CommandKind, QueueId, TimestampMs},
+};
+
+/// How far back the look-up goes behind `QUEUE_STARTED_AT`: the clocks of launcher and broker may differ this much.
+const LOOK_BACK_MS: i64 = 60_000;
+/// How long one request to the broker may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between attempts while the brokers or the topic are away.
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Which commands are for this worker, and which are too old.
+#[derive(Debug, Clone)]
+pub struct CommandFilter {
+    queue_id: QueueId,
+    run: u32,
+    service: String,
+    telemetry_id: String,
+    queue_started_at: TimestampMs,
+    process_started_at: TimestampMs,
+}
+
+impl CommandFilter {
+    /// For a worker of `service` in this queue, whose process started at `process_started_at`.
+    pub fn new(queue: &QueueConfig, service: &str, process_started_at: TimestampMs) -> Self {
+        let launched = queue
+            .queue_started_at
+            .map(|seconds| TimestampMs((seconds * 1_000.0) as i64));
+        Self {
+            queue_id: queue.queue_id.clone(),
+            run: queue.run,
+            service: service.to_owned(),
+            telemetry_id: queue.producer_id(service),
+            queue_started_at: launched.unwrap_or(process_started_at),
+            process_started_at,
+        }
+    }
+
+    /// Whether to obey a command that the broker took at `at`.
+    ///
+    /// Of what is older than the process only `stop` is obeyed. One from before the launch, which can only be
+    /// within the 60 s that clocks may differ, counts where it can mean no other run: it names this run, or it
+    /// names this queue and there was no run before.
+    pub fn obeys(&self, command: &Command, at: TimestampMs) -> bool {
+        if !command.addresses(&self.queue_id, self.run, &self.service, &self.telemetry_id) {
+            return false;
+        }
+        if at >= self.process_started_at {
+            return true;
+        }
+        if command.command != CommandKind::Stop {
+            return false;
+        }
+        let ours = command.run.is_some() || self.run == 1;
+        at >= self.queue_started_at
+            || (at >= self.queue_started_at - LOOK_BACK_MS && ours && !command.is_for_all())
+    }
+}
+
+/// Listens until the receiver is gone, and sends on what is for this worker. Brokers and a topic that are away are
+/// waited for; a message that is no command is counted and skipped. A topic that was deleted or cut off behind our
+/// position is looked up anew, as nothing would be heard any more.
+pub async fn listen(
+    kafka: KafkaConfig,
+    queue: QueueConfig,
+    filter: CommandFilter,
+    metrics: WorkerMetrics,
+    commands: mpsc::Sender<Command>,
+) {
+    while !commands.is_closed() {
+        match assign(&kafka, &queue, &filter).await {
+            Ok(consumer) => {
+                tracing::debug!(topic = queue.queue_control_topic, "Listening for commands");
+                receive(&consumer, &filter, &metrics, &commands).await;
+            }
+            Err(error) => tracing::debug!(%error, "Can't listen for commands yet"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(RETRY_INTERVAL) => {}
+            () = commands.closed() => {}
+        }
+    }
+}
+
+/// Receives until the receiver is gone or the position is lost.
+async fn receive(
+    consumer: &StreamConsumer<KafkaContext>,
+    filter: &CommandFilter,
+    metrics: &WorkerMetrics,
+    commands: &mpsc::Sender<Command>,
+) {
+    loop {
+        let received = tokio::select! {
+            received = consumer.recv() => received,
+            () = commands.closed() => return,
+        };
+        let message = match received {
+            Ok(message) => message,
+            Err(KafkaError::PartitionEOF(_)) => continue,
+            Err(error) if is_lost_position(&error) => {
+                tracing::warn!(%error, "Lost the place in the control topic, looking for it again");
+                return;
+            }
+            Err(error) => {
+                // librdkafka reconnects by itself.
+                tracing::debug!(%error, "Reading commands failed, trying again");
+                tokio::time::sleep(RETRY_INTERVAL).await;
+                continue;
+            }
+        };
+        let at = match message.timestamp() {
+            Timestamp::CreateTime(millis) | Timestamp::LogAppendTime(millis) => TimestampMs(millis),
+            Timestamp::NotAvailable => TimestampMs::now(),
+        };
+        match serde_json::from_slice::<Command>(message.payload().unwrap_or_default()) {
+            Ok(command) if filter.obeys(&command, at) => {
+                tracing::info!(command = ?command.command, "Received a command");
+                let kind = command.command.as_str();
+                metrics.commands.with_label_values(&[kind]).inc();
+                if commands.send(command).await.is_err() {
+                    return;
+                }
+            }
+            Ok(_) => {}
+            Err(error) => {
+                metrics.commands_malformed.inc();
+                tracing::warn!(
+                    topic = message.topic(), partition = message.partition(), offset = message.offset(), %error,
+                    "Skipped a message that is no command"
+                );
+            }
+        }
+    }
+}
+
+/// librdkafka reads no further after these.
+fn is_lost_position(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    let code = error.rdkafka_error_code();
+    let lost = [
+        Code::AutoOffsetReset,
+        Code::OffsetOutOfRange,
+        Code::UnknownTopic,
+        Code::UnknownTopicOrPartition,
+        Code::UnknownPartition,
+    ];
+    code.is_some_and(|code| lost.contains(&code))
+}
+
+/// Listening could not begin.
+#[derive(Debug, thiserror::Error)]
+enum ListenError {
+    #[error(transparent)]
+    Topic(#[from] kafka::TopicError),
+    #[error("{0:?} is not there")]
+    NoTopic(String),
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
+}
+
+async fn assign(
+    kafka: &KafkaConfig,
+    queue: &QueueConfig,
+    filter: &CommandFilter,
+) -> Result<StreamConsumer<KafkaContext>, ListenError> {
+    let topic = queue.queue_control_topic.clone();
+    let client_id = format!("{}-control", filter.telemetry_id);
+    let group = format!("{}-control", queue.queue_id);
+    let partitions = Topics::new(kafka, &client_id)?
+        .partitions(&topic)
+        .await?
+        .ok_or_else(|| ListenError::NoTopic(topic.clone()))?;
+    let consumer: StreamConsumer<KafkaContext> =
+        kafka::consumer_config(kafka, &client_id, &group, kafka::CONTROL_QUEUE_KIB)
+            .create_with_context(KafkaContext::default())?;
+    let from = filter.queue_started_at.min(filter.process_started_at) - LOOK_BACK_MS;
+    let by_time = kafka.offsets_for_times;
+    let assigned = tokio::task::spawn_blocking(move || {
+        let list = start_offsets(&consumer, &topic, partitions, by_time.then_some(from))?;
+        consumer.assign(&list).map(|()| consumer)
+    });
+    Ok(assigned
+        .await
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?)
+}
+
+/// The offsets to begin at. End offsets are taken first: a command that comes during the look-up is behind them.
+fn start_offsets(
+    consumer: &StreamConsumer<KafkaContext>,
+    topic: &str,
+    partitions: i32,
+    from: Option<TimestampMs>,
+) -> Result<TopicPartitionList, KafkaError> {
+    let mut ends = Vec::new();
+    for partition in 0..partitions {
+        ends.push(
+            consumer
+                .fetch_watermarks(topic, partition, REQUEST_TIMEOUT)?
+                .1,
+        );
+    }
+    let mut list = TopicPartitionList::new();
+    let Some(from) = from else {
+        for partition in 0..partitions {
+            list.add_partition_offset(topic, partition, Offset::Beginning)?;
+        }
+        return Ok(list);
+    };
+    for partition in 0..partitions {
+        list.add_partition_offset(topic, partition, Offset::Offset(from.as_millis().max(0)))?;
+    }
+    let found = consumer.offsets_for_times(list, REQUEST_TIMEOUT)?;
+    let mut starts = TopicPartitionList::new();
+    for (partition, end) in (0..partitions).zip(ends) {
+        let offset = match found
+            .find_partition(topic, partition)
+            .map(|element| element.offset())
+        {
+            Some(Offset::Offset(offset)) => offset,
+            _ => end,
+        };
+        starts.add_partition_offset(topic, partition, Offset::Offset(offset))?;
+    }
+    Ok(starts)
+}
+
+#[cfg(test)]
+mod tests;

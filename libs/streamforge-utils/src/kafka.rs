@@ -1,0 +1,176 @@
+//! Kafka clients as every part sets them up: security, bounds, logging, and what an error means.
+//!
+//! Bounds are set because librdkafka's defaults (64 MiB of prefetch, 1 GiB of producer queue) do not fit a worker
+//! of 64 MiB. How data is produced and consumed is the services' own.
+
+mod context;
+pub mod headers;
+mod reader;
+mod topics;
+
+use rdkafka::{ClientConfig, config::RDKafkaLogLevel, error::KafkaError, types::RDKafkaErrorCode};
+use secrecy::ExposeSecret;
+
+pub use context::KafkaContext;
+pub use reader::{Committed, ReadError, TopicReader, Watermarks};
+pub use topics::{TopicError, TopicSpec, Topics};
+
+use crate::config::KafkaConfig;
+
+/// What the broker may be asked for at a time by a data consumer, and what is kept of it, in KiB (8 MiB).
+pub const DATA_PREFETCH_KIB: u32 = 8 * 1024;
+/// What a data producer may hold that is not acknowledged yet, in KiB (16 MiB).
+pub const DATA_PRODUCER_QUEUE_KIB: u32 = 16 * 1024;
+/// Both for commands and events, in KiB.
+pub const CONTROL_QUEUE_KIB: u32 = 256;
+
+/// What every client needs to reach the brokers. `client_id` names it in the broker's logs.
+pub fn client_config(kafka: &KafkaConfig, client_id: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", &kafka.bootstrap_servers)
+        .set("client.id", client_id)
+        .set("security.protocol", kafka.security_protocol().as_str())
+        .set("socket.keepalive.enable", "true")
+        // A broker that comes back is found again within this time (default 10 s).
+        .set("reconnect.backoff.max.ms", "2000")
+        .set_log_level(RDKafkaLogLevel::Warning);
+    if let Some(path) = &kafka.ca_path {
+        config.set("ssl.ca.location", path.to_string_lossy());
+    }
+    if let (Some(user), Some(password)) = (&kafka.user, &kafka.password) {
+        config
+            .set("sasl.mechanism", kafka.sasl_mechanism.as_str())
+            .set("sasl.username", user)
+            .set("sasl.password", password.expose_secret());
+    }
+    config
+}
+
+/// What a consumer needs besides: it never creates topics, commits nothing by itself, and a position that the
+/// broker no longer has is an error, not a jump.
+pub fn consumer_config(
+    kafka: &KafkaConfig,
+    client_id: &str,
+    group_id: &str,
+    prefetch_kib: u32,
+) -> ClientConfig {
+    let mut config = client_config(kafka, client_id);
+    config
+        .set("group.id", group_id)
+        .set("allow.auto.create.topics", "false")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "error")
+        .set("enable.partition.eof", "true")
+        .set("fetch.wait.max.ms", kafka.fetch_wait_max_ms.to_string())
+        .set("session.timeout.ms", kafka.session_timeout_ms.to_string())
+        .set(
+            "heartbeat.interval.ms",
+            (kafka.session_timeout_ms / 3).clamp(1, 3_000).to_string(),
+        )
+        .set("queued.max.messages.kbytes", prefetch_kib.to_string())
+        .set(
+            "fetch.message.max.bytes",
+            (prefetch_kib * 1024 / 2).to_string(),
+        )
+        .set(
+            "fetch.max.bytes",
+            (prefetch_kib * 1024).max(1_048_576).to_string(),
+        );
+    config
+}
+
+/// What a producer needs besides: idempotent, acknowledged by all replicas in sync, bounded.
+pub fn producer_config(kafka: &KafkaConfig, client_id: &str, queue_kib: u32) -> ClientConfig {
+    let mut config = client_config(kafka, client_id);
+    config
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        .set("queue.buffering.max.kbytes", queue_kib.to_string());
+    config
+}
+
+/// Whether no retry can mend this: wrong credentials, missing rights, a topic or message that the broker refuses.
+pub fn is_permanent(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            Code::Authentication
+                | Code::SaslAuthenticationFailed
+                | Code::UnsupportedSASLMechanism
+                | Code::IllegalSASLState
+                | Code::TopicAuthorizationFailed
+                | Code::GroupAuthorizationFailed
+                | Code::ClusterAuthorizationFailed
+                | Code::InvalidTopic
+                | Code::InvalidPartitions
+                | Code::InvalidReplicationFactor
+                | Code::InvalidConfig
+                | Code::InvalidArgument
+                | Code::PolicyViolation
+                | Code::MessageSizeTooLarge
+                | Code::InvalidRecord
+                | Code::UnsupportedFeature
+                | Code::UnsupportedVersion
+        )
+    ) || matches!(
+        error,
+        KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Reader, Vars};
+
+    fn kafka(pairs: &[(&str, &str)]) -> KafkaConfig {
+        let vars: Vars = pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        Reader::new(&vars).section().unwrap()
+    }
+
+    #[test]
+    fn plaintext_without_a_user() {
+        let config = client_config(
+            &kafka(&[("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092")]),
+            "test",
+        );
+        assert_eq!(config.get("security.protocol"), Some("PLAINTEXT"));
+        assert_eq!(config.get("sasl.password"), None);
+    }
+
+    #[test]
+    fn scram_over_tls_with_a_user() {
+        let config = client_config(
+            &kafka(&[
+                ("KAFKA_BOOTSTRAP_SERVERS", "kafka:9092"),
+                ("KAFKA_USER", "me"),
+                ("KAFKA_PASSWORD", "x"),
+            ]),
+            "test",
+        );
+        assert_eq!(config.get("security.protocol"), Some("SASL_SSL"));
+        assert_eq!(config.get("sasl.mechanism"), Some("SCRAM-SHA-512"));
+        assert_eq!(config.get("sasl.username"), Some("me"));
+    }
+
+    #[test]
+    fn a_wrong_password_is_permanent_and_a_missing_broker_is_not() {
+        let error = |code| KafkaError::MessageConsumption(code);
+        assert!(is_permanent(&error(
+            RDKafkaErrorCode::SaslAuthenticationFailed
+        )));
+        assert!(is_permanent(&error(
+            RDKafkaErrorCode::TopicAuthorizationFailed
+        )));
+        assert!(!is_permanent(&error(RDKafkaErrorCode::AllBrokersDown)));
+        assert!(!is_permanent(&error(
+            RDKafkaErrorCode::BrokerTransportFailure
+        )));
+    }
+}

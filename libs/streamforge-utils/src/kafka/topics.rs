@@ -1,0 +1,237 @@
+//! Finding topics, waiting for them, and making them.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use backon::{ExponentialBuilder, Retryable};
+use rdkafka::{
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    consumer::{BaseConsumer, Consumer},
+    error::KafkaError,
+    types::RDKafkaErrorCode,
+};
+
+use super::{KafkaContext, client_config, consumer_config, is_permanent};
+use crate::config::KafkaConfig;
+
+/// How long one request to the broker may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a topic that is not there yet is looked for.
+const WAIT_INTERVAL: Duration = Duration::from_millis(250);
+
+/// A topic to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicSpec {
+    /// Its name.
+    pub name: String,
+    /// How many partitions.
+    pub partitions: i32,
+    /// How many replicas; `None` takes the broker's default.
+    pub replication: Option<i32>,
+    /// Hours until records are deleted by age; there is no limit by bytes.
+    pub retention_hours: u64,
+}
+
+/// A topic could not be found, awaited or made.
+#[derive(Debug, thiserror::Error)]
+pub enum TopicError {
+    /// Can pass: no broker, a time-out.
+    #[error("{doing} {topic:?} failed: {error}")]
+    Unavailable {
+        /// What was being done.
+        doing: &'static str,
+        /// The topic.
+        topic: String,
+        /// What librdkafka said.
+        error: KafkaError,
+    },
+    /// No retry can mend it: no rights, a name or a setting that the broker refuses.
+    #[error("{doing} {topic:?} was refused: {reason}")]
+    Refused {
+        /// What was being done.
+        doing: &'static str,
+        /// The topic.
+        topic: String,
+        /// The broker's reason.
+        reason: String,
+    },
+}
+
+impl TopicError {
+    /// Whether no retry can mend it.
+    pub fn is_permanent(&self) -> bool {
+        matches!(self, Self::Refused { .. })
+    }
+}
+
+/// Finds, awaits and makes topics.
+#[derive(Clone)]
+pub struct Topics {
+    // A consumer, since a producer that looks for a topic makes it where the broker allows that.
+    finder: Arc<BaseConsumer<KafkaContext>>,
+    kafka: KafkaConfig,
+    client_id: String,
+}
+
+impl Topics {
+    /// Connects when used.
+    ///
+    /// # Errors
+    /// The configuration is refused by librdkafka.
+    pub fn new(kafka: &KafkaConfig, client_id: &str) -> Result<Self, KafkaError> {
+        let finder = consumer_config(kafka, client_id, client_id, super::CONTROL_QUEUE_KIB)
+            .create_with_context(KafkaContext::default())?;
+        Ok(Self {
+            finder: Arc::new(finder),
+            kafka: kafka.clone(),
+            client_id: client_id.to_owned(),
+        })
+    }
+
+    /// How many partitions `topic` has; `None` if there is no such topic. Never makes it.
+    ///
+    /// # Errors
+    /// No broker, or no right to look.
+    pub async fn partitions(&self, topic: &str) -> Result<Option<i32>, TopicError> {
+        let (finder, name) = (Arc::clone(&self.finder), topic.to_owned());
+        let looked = tokio::task::spawn_blocking(move || {
+            // Errors of the connection, such as a wrong password, are told while polling.
+            let _ = finder.poll(Duration::ZERO);
+            let metadata = finder.fetch_metadata(Some(&name), REQUEST_TIMEOUT)?;
+            let Some(found) = metadata.topics().iter().find(|found| found.name() == name) else {
+                return Ok(None);
+            };
+            match found.error().map(RDKafkaErrorCode::from) {
+                None if found.partitions().is_empty() => Ok(None),
+                None => Ok(Some(
+                    i32::try_from(found.partitions().len()).unwrap_or(i32::MAX),
+                )),
+                Some(
+                    RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic,
+                ) => Ok(None),
+                Some(code) => Err(KafkaError::MetadataFetch(code)),
+            }
+        });
+        let looked = looked
+            .await
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        looked.map_err(|error| self.classify("looking for topic", topic, error))
+    }
+
+    /// Waits until `topic` is there, and says how many partitions it has. Waits for ever, so give it a token's
+    /// company; brokers that are away are waited for as long as `deadline`.
+    ///
+    /// # Errors
+    /// No right to look, or no broker for `deadline`.
+    pub async fn wait_for(&self, topic: &str, deadline: Duration) -> Result<i32, TopicError> {
+        let mut said = false;
+        loop {
+            if let Some(partitions) = self.patiently(deadline, || self.partitions(topic)).await? {
+                return Ok(partitions);
+            }
+            if !said {
+                tracing::info!(topic, "Waiting for the topic, which is not there yet");
+                said = true;
+            }
+            tokio::time::sleep(WAIT_INTERVAL).await;
+        }
+    }
+
+    /// Finds the topic or makes it, and says how many partitions it has. Tries as long as `deadline`.
+    ///
+    /// # Errors
+    /// No right to make it, a setting that the broker refuses, or no broker for `deadline`.
+    pub async fn ensure(&self, spec: &TopicSpec, deadline: Duration) -> Result<i32, TopicError> {
+        self.patiently(deadline, || async {
+            if let Some(partitions) = self.partitions(&spec.name).await? {
+                return Ok(partitions);
+            }
+            self.create(spec).await?;
+            tracing::info!(
+                topic = spec.name,
+                partitions = spec.partitions,
+                "Created the topic"
+            );
+            // The broker that is asked next may not know it yet.
+            self.partitions(&spec.name)
+                .await
+                .map(|found| found.unwrap_or(spec.partitions))
+        })
+        .await
+    }
+
+    async fn create(&self, spec: &TopicSpec) -> Result<(), TopicError> {
+        const DOING: &str = "creating topic";
+        let retention_ms = (spec.retention_hours * 3_600_000).to_string();
+        let topic = NewTopic::new(
+            &spec.name,
+            spec.partitions,
+            TopicReplication::Fixed(spec.replication.unwrap_or(-1)),
+        )
+        .set("cleanup.policy", "delete")
+        .set("retention.bytes", "-1")
+        .set("retention.ms", &retention_ms);
+        let admin: AdminClient<KafkaContext> = client_config(&self.kafka, &self.client_id)
+            .create_with_context(KafkaContext::default())
+            .map_err(|error| self.classify(DOING, &spec.name, error))?;
+        let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT));
+        let answers = admin
+            .create_topics([&topic], &options)
+            .await
+            .map_err(|error| self.classify(DOING, &spec.name, error))?;
+        for answer in answers {
+            match answer {
+                Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((_, code)) => {
+                    return Err(self.classify(DOING, &spec.name, KafkaError::AdminOp(code)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn patiently<T, F: Future<Output = Result<T, TopicError>>>(
+        &self,
+        deadline: Duration,
+        attempt: impl FnMut() -> F,
+    ) -> Result<T, TopicError> {
+        // By the clock: what the attempts themselves take counts too.
+        let until = Instant::now() + deadline;
+        attempt
+            .retry(
+                ExponentialBuilder::default()
+                    .with_min_delay(Duration::from_millis(200))
+                    .with_max_delay(Duration::from_secs(5))
+                    .with_jitter()
+                    .without_max_times(),
+            )
+            .when(|error: &TopicError| !error.is_permanent() && Instant::now() < until)
+            .notify(
+                |error, wait| tracing::warn!(%error, ?wait, "Kafka did not answer, trying again"),
+            )
+            .await
+    }
+
+    fn classify(&self, doing: &'static str, topic: &str, error: KafkaError) -> TopicError {
+        let topic = topic.to_owned();
+        match self.finder.context().permanent_error() {
+            Some(reason) => TopicError::Refused {
+                doing,
+                topic,
+                reason,
+            },
+            None if is_permanent(&error) => TopicError::Refused {
+                doing,
+                topic,
+                reason: error.to_string(),
+            },
+            None => TopicError::Unavailable {
+                doing,
+                topic,
+                error,
+            },
+        }
+    }
+}

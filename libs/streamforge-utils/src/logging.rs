@@ -1,0 +1,41 @@
+//! Where log lines go: stderr, as text on a terminal and as JSON elsewhere.
+
+use std::io::{IsTerminal, stderr};
+
+use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
+
+use crate::config::{LogFormat, OpsConfig};
+
+/// Starts logging for this process. A second call changes nothing. Colour only on a terminal and without
+/// `NO_COLOR` (<https://no-color.org>), which `no_color` tells.
+pub fn init(ops: &OpsConfig, no_color: bool) {
+    let filter = ops
+        .log_level
+        .parse::<Targets>()
+        .unwrap_or_else(|_| Targets::new().with_default(tracing::Level::INFO));
+    let terminal = stderr().is_terminal();
+    let format = ops.log_format.unwrap_or(if terminal {
+        LogFormat::Text
+    } else {
+        LogFormat::Json
+    });
+    let registry = tracing_subscriber::registry().with(filter);
+    let started = match format {
+        LogFormat::Text => {
+            let layer = tracing_subscriber::fmt::layer()
+                .with_writer(stderr)
+                .with_ansi(terminal && !no_color);
+            registry.with(layer).try_init()
+        }
+        LogFormat::Json => {
+            let layer = tracing_subscriber::fmt::layer()
+                .json()
+                .flatten_event(true)
+                .with_writer(stderr);
+            registry.with(layer).try_init()
+        }
+    };
+    if started.is_err() {
+        tracing::debug!("Logging was started before");
+    }
+}

@@ -1,0 +1,297 @@
+//! Events of one worker, in order: `started`, any number of `loading` and `pong`, one last one, then nothing.
+
+mod progress;
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use rdkafka::{
+    ClientContext,
+    config::RDKafkaLogLevel,
+    error::KafkaError,
+    message::DeliveryResult,
+    producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer},
+};
+
+pub use progress::Progress;
+use tokio::time::Instant;
+
+use crate::{
+    config::{KafkaConfig, QueueConfig},
+    kafka::{self, KafkaContext},
+    metrics::WorkerMetrics,
+    ops_server::Health,
+    protocol::{Event, EventKind, InterruptReason, RecordCounts, TimestampMs},
+};
+
+/// `loading` events that may wait for a broker; more would say nothing new once it is back.
+const MAX_WAITING: i32 = 10;
+/// A worker that lives says so at least this often.
+pub const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// What the last event of a worker says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ending {
+    /// All done.
+    Finished,
+    /// Told to end.
+    Interrupted(InterruptReason),
+    /// Failed.
+    Error {
+        /// What went wrong, with its causes.
+        message: String,
+        /// Whether trying again can help.
+        retryable: bool,
+    },
+}
+
+/// Publishes the events of one worker. Clones are the same worker.
+#[derive(Clone)]
+pub struct Telemetry {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    producer: ThreadedProducer<EventContext>,
+    topic: String,
+    template: Event,
+    progress: Progress,
+    metrics: WorkerMetrics,
+    order: Mutex<Order>,
+}
+
+/// Numbers are given and messages queued under one lock, so that they leave in order.
+#[derive(Default)]
+struct Order {
+    seq: u64,
+    ended: bool,
+}
+
+impl Telemetry {
+    /// Sets up the publisher; it connects in the background. `health` is told when Kafka has taken the first event.
+    ///
+    /// # Errors
+    /// librdkafka refuses the configuration.
+    pub fn new(
+        kafka: &KafkaConfig,
+        queue: &QueueConfig,
+        service: &str,
+        version: &str,
+        metrics: WorkerMetrics,
+        health: Health,
+    ) -> Result<Self, KafkaError> {
+        let producer_id = queue.producer_id(service);
+        let context = EventContext {
+            log: KafkaContext::default(),
+            health,
+            lost: metrics.events_lost.clone(),
+        };
+        let producer = kafka::producer_config(
+            kafka,
+            &format!("{producer_id}-events"),
+            kafka::CONTROL_QUEUE_KIB,
+        )
+        // An idempotent producer waits half a second for its number before it sends anything. Without one, a single
+        // request in flight keeps the order, and an event that is repeated has the same number.
+        .set("enable.idempotence", "false")
+        .set("max.in.flight.requests.per.connection", "1")
+        // Events are few and each is waited for by someone.
+        .set("linger.ms", "0")
+        .create_with_context(context)?;
+        let template = Event {
+            queue_id: queue.queue_id.to_string(),
+            run: queue.run,
+            producer: producer_id,
+            instance: uuid::Uuid::now_v7().to_string(),
+            seq: 0,
+            service: service.to_owned(),
+            service_version: version.to_owned(),
+            symbol: queue.symbol.to_string(),
+            kind: queue.kind.to_string(),
+            event: EventKind::Started,
+            status: None,
+            message: String::new(),
+            records: RecordCounts::default(),
+            last_progress_at: None,
+            finished: false,
+            timestamp: 0.0,
+            gaps: None,
+            error_message: None,
+            retryable: None,
+            reason: None,
+            ping_ts: None,
+            ponged_at: None,
+        };
+        let inner = Inner {
+            producer,
+            topic: queue.queue_events_topic.clone(),
+            template,
+            progress: Progress::default(),
+            metrics,
+            order: Mutex::default(),
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// Where the worker's counts are kept.
+    pub fn progress(&self) -> &Progress {
+        &self.inner.progress
+    }
+
+    /// Says that the process is up.
+    pub fn started(&self) {
+        self.publish(self.event(EventKind::Started, "started".to_owned()));
+    }
+
+    /// Says how far it is.
+    pub fn loading(&self) {
+        if self.inner.producer.in_flight_count() < MAX_WAITING {
+            self.publish(self.event(EventKind::Loading, self.inner.progress.message()));
+        }
+    }
+
+    /// Answers a ping that was sent at `ping_ts`.
+    pub fn pong(&self, ping_ts: Option<f64>) {
+        let mut event = self.event(EventKind::Pong, "pong".to_owned());
+        event.ping_ts = ping_ts;
+        event.ponged_at = Some(event.timestamp);
+        self.publish(event);
+    }
+
+    /// Says how it ended. Nothing is published after it, whoever asks.
+    pub fn ended(&self, ending: &Ending) {
+        let progress = self.inner.progress.message();
+        let mut event = match ending {
+            Ending::Finished => self.event(EventKind::Finished, progress),
+            Ending::Interrupted(reason) => {
+                let mut event = self.event(EventKind::Interrupted, progress);
+                event.reason = Some(*reason);
+                event
+            }
+            Ending::Error { message, retryable } => {
+                let mut event = self.event(EventKind::Error, message.clone());
+                event.error_message = Some(message.clone());
+                event.retryable = Some(*retryable);
+                event
+            }
+        };
+        event.gaps = self.inner.progress.gaps();
+        self.publish(event);
+    }
+
+    /// Waits until all events are with the broker, as long as `limit`; whether they are.
+    pub async fn flush(&self, limit: Duration) -> bool {
+        let inner = Arc::clone(&self.inner);
+        let flushed = tokio::task::spawn_blocking(move || inner.producer.flush(limit));
+        matches!(flushed.await, Ok(Ok(())))
+    }
+
+    /// Publishes `loading` every `interval` while counts move, and every [`HEARTBEAT`] while they do not.
+    pub async fn beat(&self, interval: Duration) {
+        let interval = interval.min(HEARTBEAT);
+        let (mut told, mut told_at) = (self.inner.progress.counts(), Instant::now());
+        loop {
+            // Whichever comes first, so that no interval makes the heartbeat late.
+            let heartbeat = told_at + HEARTBEAT;
+            tokio::time::sleep_until((Instant::now() + interval).min(heartbeat)).await;
+            self.update_metrics();
+            let counts = self.inner.progress.counts();
+            if counts != told || Instant::now() >= heartbeat {
+                self.loading();
+                (told, told_at) = (counts, Instant::now());
+            }
+        }
+    }
+
+    /// Copies the counts into the metrics.
+    pub fn update_metrics(&self) {
+        let counts = self.inner.progress.counts();
+        let metrics = &self.inner.metrics;
+        for (gauge, count) in [
+            (&metrics.records_written, counts.written),
+            (&metrics.records_total, counts.total.unwrap_or(0)),
+            (&metrics.records_rejected, counts.rejected),
+            (&metrics.records_missing, counts.missing),
+        ] {
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    fn event(&self, kind: EventKind, message: String) -> Event {
+        Event {
+            event: kind,
+            status: (kind != EventKind::Pong).then_some(kind),
+            message,
+            records: self.inner.progress.counts(),
+            last_progress_at: self.inner.progress.last_progress_at(),
+            finished: kind.is_terminal(),
+            timestamp: unix_seconds(),
+            ..self.inner.template.clone()
+        }
+    }
+
+    fn publish(&self, mut event: Event) {
+        self.update_metrics();
+        let inner = &self.inner;
+        let mut order = inner.order.lock().unwrap_or_else(PoisonError::into_inner);
+        if order.ended {
+            return;
+        }
+        order.seq += 1;
+        order.ended = event.finished;
+        event.seq = order.seq;
+        let kind = event.event.as_str();
+        let payload = serde_json::to_string(&event).expect("an event has no key that is not text");
+        let record: BaseRecord<'_, str, str> = BaseRecord::to(&inner.topic)
+            .key(event.queue_id.as_str())
+            .payload(payload.as_str())
+            .headers(kafka::headers::with(&[]));
+        match inner.producer.send(record) {
+            Ok(()) => inner.metrics.events.with_label_values(&[kind]).inc(),
+            Err((error, _)) => {
+                inner.metrics.events_lost.inc();
+                tracing::warn!(%error, event = kind, "Could not queue the event");
+            }
+        }
+    }
+}
+
+/// Wall clock, Unix seconds.
+pub(crate) fn unix_seconds() -> f64 {
+    TimestampMs::now().as_millis() as f64 / 1_000.0
+}
+
+/// Looks at what became of each event.
+struct EventContext {
+    log: KafkaContext,
+    health: Health,
+    lost: prometheus::IntCounter,
+}
+
+impl ClientContext for EventContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.log.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.log.error(error, reason);
+    }
+}
+
+impl ProducerContext for EventContext {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): Self::DeliveryOpaque) {
+        match result {
+            Ok(_) => self.health.set_started(),
+            Err((error, _)) => {
+                self.lost.inc();
+                tracing::warn!(%error, "An event did not reach Kafka");
+            }
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! The life of a worker: the one way to start, to be watched, to be told to end, and to end.
+//!
+//! [`run_worker`] is assembled from the public pieces of this crate; a server that is no worker composes those
+//! itself. What a worker does is the closure it is given.
+
+mod cli;
+mod failure;
+
+use std::{panic::AssertUnwindSafe, process::ExitCode, time::Duration};
+
+use futures::FutureExt;
+use prometheus::Registry;
+use tokio::{sync::mpsc, task::JoinHandle};
+
+pub use cli::About;
+pub use failure::{EXIT_CONFIG, EXIT_PERMANENT, Failure, Outcome, exit_code};
+
+use crate::{
+    config::{KafkaConfig, OpsConfig, QueueConfig},
+    control::{self, CommandFilter},
+    metrics::WorkerMetrics,
+    ops_server::{self, Health},
+    protocol::{Command, CommandKind, InterruptReason, TimestampMs},
+    shutdown::{StopCause, StopSignal},
+    telemetry::{Ending, Progress, Telemetry},
+};
+
+/// How long the last event is tried before the process exits.
+const LAST_EVENT_LIMIT: Duration = Duration::from_secs(5);
+/// How long blocking calls into librdkafka may hold up the end of the process.
+const RUNTIME_LIMIT: Duration = Duration::from_millis(500);
+
+/// Who the worker is and what it was configured with.
+#[derive(Debug, Clone)]
+pub struct WorkerSettings {
+    /// Name of the service, `service` in events and `target` in commands.
+    pub service: &'static str,
+    /// Its version.
+    pub version: &'static str,
+    /// Whether a `stop` that drains lets it go on until its topic is empty, as it should for a writer.
+    pub drains: bool,
+    /// The brokers.
+    pub kafka: KafkaConfig,
+    /// The workflow.
+    pub queue: QueueConfig,
+    /// How it is watched and how long it tries.
+    pub ops: OpsConfig,
+}
+
+/// What the body of a worker is given.
+#[derive(Debug)]
+pub struct WorkerContext {
+    /// Tells it to end.
+    pub stop: StopSignal,
+    /// Where it reports its counts.
+    pub progress: Progress,
+    /// Commands for it other than `start`, `stop` and `ping`.
+    pub commands: mpsc::Receiver<Command>,
+}
+
+/// Runs `body` as a worker, from `started` to the exit code.
+///
+/// - Signals are heard, `/metrics` and `/health/*` are served, and `started` is on its way before `body` begins.
+///   A port that was asked for and is taken, or a client that librdkafka refuses to make, ends with 78.
+/// - SIGTERM, SIGINT and a `stop` for this worker cancel `ctx.stop`; the first cause counts. Pings are answered.
+/// - `loading` is published by itself, from `ctx.progress`.
+/// - After the cancellation `body` has `SHUTDOWN_GRACE_SECS`, then it is aborted. A second signal aborts it at once, which is
+///   `interrupted` too.
+/// - `Ok(Done)` becomes `finished`, `Ok(Stopped)` and `Ok(UpstreamStopped)` become `interrupted`; `Err`, a panic and
+///   an overrun of the grace become `error`. Exactly one of them is published, nothing after it, and it is tried for
+///   5 s.
+/// - The exit code is [`exit_code`]'s.
+///
+/// `body` flushes and awaits its own data before it returns, so `finished` never precedes the data.
+pub async fn run_worker<F, Fut>(settings: WorkerSettings, registry: Registry, body: F) -> ExitCode
+where
+    F: FnOnce(WorkerContext) -> Fut,
+    Fut: Future<Output = Result<Outcome, Failure>> + Send + 'static,
+{
+    let process_started_at = TimestampMs::now();
+    let WorkerSettings {
+        service,
+        version,
+        drains,
+        kafka,
+        queue,
+        ops,
+    } = settings;
+    let stop = StopSignal::new();
+    let health = Health::default();
+    let prepared = async {
+        stop.listen_for_signals()?;
+        let metrics = WorkerMetrics::register(&registry)?;
+        ops_server::serve(ops.metrics_port, registry, health.clone()).await?;
+        let telemetry = Telemetry::new(
+            &kafka,
+            &queue,
+            service,
+            version,
+            metrics.clone(),
+            health.clone(),
+        )?;
+        anyhow::Ok((metrics, telemetry))
+    };
+    let (metrics, telemetry) = match prepared.await {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "Could not start");
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    telemetry.started();
+
+    let (to_listener, received) = mpsc::channel(16);
+    let (to_body, commands) = mpsc::channel(16);
+    let filter = CommandFilter::new(&queue, service, process_started_at);
+    let background = [
+        tokio::spawn(control::listen(kafka, queue, filter, metrics, to_listener)),
+        tokio::spawn(obey(
+            received,
+            telemetry.clone(),
+            stop.clone(),
+            drains,
+            to_body,
+        )),
+        tokio::spawn({
+            let (telemetry, interval) = (telemetry.clone(), ops.progress_interval());
+            async move { telemetry.beat(interval).await }
+        }),
+    ];
+
+    let context = WorkerContext {
+        stop: stop.clone(),
+        progress: telemetry.progress().clone(),
+        commands,
+    };
+    // Also a panic while the future is made must become an event.
+    let task = match std::panic::catch_unwind(AssertUnwindSafe(|| body(context))) {
+        Ok(future) => tokio::spawn(future),
+        Err(panic) => tokio::spawn(async move { std::panic::resume_unwind(panic) }),
+    };
+    let result = watch(task, &stop, &health, ops.shutdown_grace()).await;
+
+    let (ending, code) = failure::ending(result, stop.cause());
+    match &ending {
+        Ending::Error { message, retryable } => {
+            tracing::error!(error = message, retryable, "Failed")
+        }
+        Ending::Finished => tracing::info!("Finished: {}", telemetry.progress().message()),
+        Ending::Interrupted(reason) => {
+            tracing::info!(?reason, "Interrupted: {}", telemetry.progress().message())
+        }
+    }
+    telemetry.ended(&ending);
+    background.iter().for_each(JoinHandle::abort);
+    if !telemetry.flush(LAST_EVENT_LIMIT).await {
+        tracing::warn!("The last event did not reach Kafka within {LAST_EVENT_LIMIT:?}");
+    }
+    ExitCode::from(code)
+}
+
+/// Waits for the body; once told to end, for as long as the grace lasts.
+async fn watch(
+    mut task: JoinHandle<Result<Outcome, Failure>>,
+    stop: &StopSignal,
+    health: &Health,
+    grace: Duration,
+) -> Result<Outcome, Failure> {
+    let joined = tokio::select! {
+        joined = &mut task => joined,
+        () = stop.cancelled() => {
+            health.set_stopping();
+            tokio::select! {
+                joined = &mut task => joined,
+                () = tokio::time::sleep(grace) => {
+                    task.abort();
+                    return Err(Failure::retryable(anyhow::anyhow!("did not end within {grace:?} after it was told to")));
+                }
+                () = stop.at_once() => {
+                    task.abort();
+                    tracing::warn!("Ended at once by a second signal, what was held comes again");
+                    return Ok(Outcome::Stopped);
+                }
+            }
+        }
+    };
+    joined.unwrap_or_else(|error| Err(Failure::panicked(error)))
+}
+
+/// Obeys what every worker obeys, and hands on the rest.
+async fn obey(
+    mut received: mpsc::Receiver<Command>,
+    telemetry: Telemetry,
+    stop: StopSignal,
+    drains: bool,
+    to_body: mpsc::Sender<Command>,
+) {
+    while let Some(command) = received.recv().await {
+        match command.command {
+            CommandKind::Start => {}
+            CommandKind::Ping => telemetry.pong(command.sent_at),
+            CommandKind::Stop if command.drains() && drains => stop.drain(),
+            CommandKind::Stop => stop.stop(StopCause::Command),
+            CommandKind::SimulateLoading | CommandKind::FailAfter => {
+                if to_body.try_send(command).is_err() {
+                    tracing::warn!("Ignored a command that this worker does not take");
+                }
+            }
+        }
+    }
+}
+
+/// Runs a worker's future on a runtime of its own, and does not wait for threads that hang in a client library.
+pub fn block_on(worker: impl Future<Output = ExitCode>) -> ExitCode {
+    // Two threads: a worker moves bytes between sockets, and memory is bounded.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    match runtime {
+        Ok(runtime) => {
+            let code = runtime.block_on(AssertUnwindSafe(worker).catch_unwind());
+            runtime.shutdown_timeout(RUNTIME_LIMIT);
+            code.unwrap_or(ExitCode::FAILURE)
+        }
+        Err(error) => {
+            tracing::error!(%error, "Could not start the runtime");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The reason of a worker that ended because of `stop`, or of a drain that needs no other cause.
+pub(crate) fn interrupt_reason(cause: Option<StopCause>) -> InterruptReason {
+    cause.map_or(InterruptReason::Stop, StopCause::reason)
+}
