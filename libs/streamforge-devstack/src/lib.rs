@@ -1,0 +1,12 @@
+//! What a laptop and the tests need, in this process, on loopback and on free ports.
+//!
+//! - [`arango`]: a small ArangoDB server.
+//! - [`exchange`]: Binance's REST API, fed by a generator or by recorded responses.
+//! - [`kafka`]: a Kafka broker.
+//!
+//! All of it is for development and tests: it says so at its start, and what it lacks it refuses by name.
+
+pub mod arango;
+pub mod exchange;
+pub mod kafka;
+pub mod recordings;
