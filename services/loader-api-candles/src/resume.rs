@@ -1,0 +1,290 @@
+//! What earlier attempts have left in the topic, and where to go on.
+//!
+//! Each partition's last message tells how far it is: a record by its number and open time, a marker by what it says.
+//! What contradicts this load (another workflow, range, symbol, interval or number of partitions, lost records) is an
+//! error that names both sides, never a guess. Nothing is written here.
+
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
+use rdkafka::{Message, message::OwnedMessage};
+use streamforge_utils::{
+    kafka::{ReadError, TopicReader, headers},
+    protocol::{Candle, EOS, EOS_VALUE, Marker, MarkerOutcome, SEQ, TimestampMs},
+};
+
+use crate::{
+    partition::partition_of,
+    stream::{PartitionState, StreamSpec},
+};
+
+/// The topic can't be gone on with, or not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ResumeError {
+    /// What the topic holds is not of this load. No retry can mend it.
+    #[error("topic {topic:?}, partition {partition}: {problem}")]
+    Contradiction {
+        /// The data topic.
+        topic: String,
+        /// Which partition.
+        partition: i32,
+        /// What was found and what this load expects.
+        problem: String,
+    },
+    /// The broker.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+impl ResumeError {
+    /// Whether no retry can mend it.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Contradiction { .. } => true,
+            Self::Read(error) => error.is_permanent(),
+        }
+    }
+}
+
+/// One message of the data topic, as the loader wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// A candle.
+    Record {
+        /// Its number in its partition.
+        seq: u64,
+        /// Its open time.
+        open_time: TimestampMs,
+    },
+    /// The end of an attempt.
+    Marker(Box<Marker>),
+}
+
+/// Looks at every partition of `spec`, for as long as `deadline` where the broker is away.
+///
+/// # Errors
+/// The topic contradicts `spec`, or can't be read.
+pub async fn read(
+    reader: &TopicReader,
+    topic: &str,
+    spec: &StreamSpec,
+    deadline: Duration,
+) -> Result<Vec<PartitionState>, ResumeError> {
+    let mut states = Vec::new();
+    for partition in 0..spec.partitions {
+        let look = || look_at(reader, topic, partition, spec);
+        let state = look
+            .retry(
+                ExponentialBuilder::default()
+                    .with_max_delay(Duration::from_secs(5))
+                    .with_jitter()
+                    .without_max_times()
+                    .with_total_delay(Some(deadline)),
+            )
+            .when(|error: &ResumeError| !error.is_permanent())
+            .notify(|error, _| tracing::warn!(%error, "Could not read the topic, trying again"))
+            .await?;
+        states.push(state);
+    }
+    let reachable = spec.reachable();
+    for (partition, state) in (0..).zip(&states) {
+        if state.last_seq > 0 && !reachable.contains(&partition) {
+            let problem = format!(
+                "it holds records, and PARTITION_KEY=symbol puts all of {} into partition {}",
+                spec.symbol, reachable[0]
+            );
+            return Err(contradiction(topic, partition, problem));
+        }
+    }
+    Ok(states)
+}
+
+/// Where to go on: after the last candle that every partition that should have it has. `None`: at the beginning.
+pub fn last_in_all(states: &[PartitionState], spec: &StreamSpec) -> Option<TimestampMs> {
+    // `None` is below all, so one empty partition means the beginning.
+    in_reach(states, spec)
+        .map(|state| state.last_open)
+        .min()
+        .flatten()
+}
+
+/// The last candle that any partition has.
+pub fn last_in_any(states: &[PartitionState], spec: &StreamSpec) -> Option<TimestampMs> {
+    in_reach(states, spec)
+        .filter_map(|state| state.last_open)
+        .max()
+}
+
+fn in_reach<'a>(
+    states: &'a [PartitionState],
+    spec: &'a StreamSpec,
+) -> impl Iterator<Item = &'a PartitionState> {
+    let indices = spec.reachable().into_iter();
+    indices.filter_map(|partition| states.get(usize::try_from(partition).ok()?))
+}
+
+/// Whether an earlier attempt has finished: markers are written only once every record was acknowledged, so one is
+/// enough.
+pub fn is_complete(states: &[PartitionState]) -> bool {
+    let finished = |state: &PartitionState| state.outcome == Some(MarkerOutcome::Finished);
+    states.iter().any(finished)
+}
+
+/// Makes sure that the topic begins with `first`, the first candle of the range. It would not if it had been loaded
+/// with a range that began later, which its last message does not tell.
+///
+/// # Errors
+/// It begins with another candle.
+pub fn check_beginning(
+    topic: &str,
+    states: &[PartitionState],
+    spec: &StreamSpec,
+    first: TimestampMs,
+) -> Result<(), ResumeError> {
+    let document_key = Candle::key_of(&spec.symbol, spec.interval, first);
+    let partition = partition_of(spec.kafka_key(&document_key), spec.partitions);
+    let state = &states[usize::try_from(partition).expect("counted from 0")];
+    match state.first_open {
+        Some(found) if found != first && state.low == 0 => {
+            let problem = format!(
+                "its records begin at {found}, and TIME_RANGE {} begins with the candle of {first}: it was loaded \
+                 with another range",
+                spec.time_range
+            );
+            Err(contradiction(topic, partition, problem))
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn look_at(
+    reader: &TopicReader,
+    topic: &str,
+    partition: i32,
+    spec: &StreamSpec,
+) -> Result<PartitionState, ResumeError> {
+    let ends = reader.watermarks(topic, partition).await?;
+    let mut state = PartitionState {
+        low: ends.low,
+        high: ends.high,
+        ..PartitionState::default()
+    };
+    if ends.high == 0 {
+        return Ok(state);
+    }
+    let wrong = |problem| contradiction(topic, partition, problem);
+    if ends.low >= ends.high {
+        return Err(wrong(format!(
+            "its {} messages were deleted before the load was complete; start a new workflow, with a longer \
+             TOPIC_RETENTION_HOURS",
+            ends.high
+        )));
+    }
+    let at = async |offset| {
+        let message = reader.message_at(topic, partition, offset).await?;
+        let message = message.ok_or_else(|| {
+            wrong(format!(
+                "there is no message at offset {offset}, which should be there"
+            ))
+        })?;
+        entry(&message, spec)
+            .map_err(|problem| wrong(format!("the message at offset {offset} {problem}")))
+    };
+    // A load that was stopped before its first record leaves a marker that knows of none.
+    for offset in ends.low..ends.high {
+        state.first_open = match at(offset).await? {
+            Entry::Record { open_time, .. } => Some(open_time),
+            Entry::Marker(marker) => marker.first_open_time,
+        };
+        if state.first_open.is_some() {
+            break;
+        }
+    }
+    match at(ends.high - 1).await? {
+        Entry::Record { seq, open_time } => {
+            state.last_seq = seq;
+            state.last_open = Some(open_time);
+        }
+        Entry::Marker(marker) => {
+            state.last_seq = marker.last_seq;
+            state.first_open = marker.first_open_time;
+            state.last_open = marker.last_open_time;
+            state.outcome = Some(marker.outcome);
+        }
+    }
+    Ok(state)
+}
+
+/// Reads a message, and compares it with what this load would write.
+///
+/// # Errors
+/// What it is instead, as the end of a sentence about the message.
+pub(crate) fn entry(message: &OwnedMessage, spec: &StreamSpec) -> Result<Entry, String> {
+    let value = message.payload().unwrap_or_default();
+    if headers::get(message, EOS) == Some(EOS_VALUE) {
+        let marker: Marker = serde_json::from_slice(value)
+            .map_err(|error| format!("is no end-of-stream marker: {error}"))?;
+        agree("is a marker of QUEUE_ID", &marker.queue_id, &spec.queue_id)?;
+        agree(
+            "is a marker of TIME_RANGE",
+            &marker.time_range,
+            &spec.time_range,
+        )?;
+        agree(
+            "is a marker of a load over so many partitions (TOPIC_PARTITIONS):",
+            &marker.partitions,
+            &spec.partitions,
+        )?;
+        return Ok(Entry::Marker(Box::new(marker)));
+    }
+    let seq = headers::get(message, SEQ)
+        .and_then(|seq| seq.parse().ok())
+        .filter(|seq| *seq > 0)
+        .ok_or_else(|| format!("has no number in the header {SEQ}, so it is not a loader's"))?;
+    let candle = Candle::parse(value).map_err(|error| format!("is {error}"))?;
+    agree(
+        "is a candle of",
+        &candle.symbol.as_ref(),
+        &spec.symbol.as_str(),
+    )?;
+    agree("is a candle of interval", &candle.interval, &spec.interval)?;
+    if !spec.time_range.contains(candle.open_time) {
+        return Err(format!(
+            "is the candle of {}, which is not in TIME_RANGE {}",
+            candle.open_time, spec.time_range
+        ));
+    }
+    let key = String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned();
+    agree("has the key", &key.as_str(), &spec.kafka_key(&candle.key))
+        .map_err(|problem| format!("{problem} (PARTITION_KEY)"))?;
+    let partition = partition_of(&key, spec.partitions);
+    if partition != message.partition() {
+        return Err(format!(
+            "has the key {key:?}, which belongs to partition {partition} of {}: it was loaded over another number of \
+             partitions (TOPIC_PARTITIONS)",
+            spec.partitions
+        ));
+    }
+    Ok(Entry::Record {
+        seq,
+        open_time: candle.open_time,
+    })
+}
+
+fn agree<T: PartialEq + std::fmt::Display>(what: &str, found: &T, ours: &T) -> Result<(), String> {
+    if found == ours {
+        return Ok(());
+    }
+    Err(format!("{what} {found}, and this load's is {ours}"))
+}
+
+pub(crate) fn contradiction(topic: &str, partition: i32, problem: String) -> ResumeError {
+    ResumeError::Contradiction {
+        topic: topic.to_owned(),
+        partition,
+        problem,
+    }
+}
+
+#[cfg(test)]
+mod tests;
