@@ -1,0 +1,227 @@
+//! How long something that can pass is tried again.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::ArangoError;
+use crate::metrics::Metrics;
+
+/// The first wait is about this long; each next one twice as long, plus jitter.
+const FIRST_DELAY: Duration = Duration::from_millis(100);
+/// A database that comes back is found out at most this much later, plus jitter.
+const LONGEST_DELAY: Duration = Duration::from_secs(10);
+
+/// Why something is tried again: a closed set, for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RetryKind {
+    /// No connection, or it broke.
+    Connection,
+    /// No answer in time.
+    Timeout,
+    /// The server has too much to do, or is starting or stopping.
+    Overload,
+    /// It failed in another way, or a proxy before it did.
+    ServerError,
+    /// Two writes of one document met.
+    Conflict,
+    /// The answer can't be understood.
+    BadAnswer,
+}
+
+impl RetryKind {
+    /// Every kind.
+    pub const ALL: [Self; 6] = [
+        Self::Connection,
+        Self::Timeout,
+        Self::Overload,
+        Self::ServerError,
+        Self::Conflict,
+        Self::BadAnswer,
+    ];
+
+    /// One word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connection => "connection",
+            Self::Timeout => "timeout",
+            Self::Overload => "overload",
+            Self::ServerError => "server-error",
+            Self::Conflict => "conflict",
+            Self::BadAnswer => "bad-answer",
+        }
+    }
+}
+
+/// The deadline that all requests to one database share: it counts from the last success of any of them, unless the
+/// trouble is that of single documents.
+#[derive(Debug)]
+pub struct Retry {
+    deadline: Duration,
+    last_success: Mutex<Instant>,
+    metrics: Metrics,
+}
+
+impl Retry {
+    /// Tries as long as nothing has succeeded for `deadline`.
+    pub fn new(deadline: Duration, metrics: Metrics) -> Self {
+        Self {
+            deadline,
+            last_success: Mutex::new(Instant::now()),
+            metrics,
+        }
+    }
+
+    /// Something succeeded.
+    pub fn succeeded(&self) {
+        *self
+            .last_success
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Starts the tries of one request, whose idle time before does not count.
+    pub fn start(&self) -> Tries<'_> {
+        Tries {
+            retry: self,
+            since: Instant::now(),
+            is_alone: false,
+            delays: delays(),
+        }
+    }
+
+    fn last_success(&self) -> Instant {
+        *self
+            .last_success
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn delays() -> ExponentialBackoff {
+    ExponentialBuilder::new()
+        .with_min_delay(FIRST_DELAY)
+        .with_max_delay(LONGEST_DELAY)
+        .with_factor(2.0)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}
+
+/// The tries of one request.
+#[derive(Debug)]
+pub struct Tries<'a> {
+    retry: &'a Retry,
+    /// Its start, or its own last progress.
+    since: Instant,
+    /// Whether the trouble is its own, so that the success of others says nothing.
+    is_alone: bool,
+    delays: ExponentialBackoff,
+}
+
+impl Tries<'_> {
+    /// Waits before the next try, after an error of single documents: others may be stored all the while, so from now
+    /// on only what this request itself gets done counts.
+    ///
+    /// # Errors
+    /// As [`Tries::wait`].
+    pub async fn wait_alone(&mut self, error: ArangoError) -> Result<(), ArangoError> {
+        self.is_alone = true;
+        self.wait(error).await
+    }
+
+    /// Waits before the next try.
+    ///
+    /// # Errors
+    /// Gives the error back if no retry can mend it, or if the deadline would pass.
+    pub async fn wait(&mut self, error: ArangoError) -> Result<(), ArangoError> {
+        let ArangoError::Unavailable { kind, what } = error else {
+            return Err(error);
+        };
+        let delay = self.delays.next().unwrap_or(LONGEST_DELAY);
+        let trouble = if self.is_alone {
+            self.since.elapsed()
+        } else {
+            self.retry.last_success().max(self.since).elapsed()
+        };
+        if trouble + delay > self.retry.deadline {
+            let seconds = self.retry.deadline.as_secs_f64();
+            return Err(ArangoError::Unavailable {
+                kind,
+                what: format!("gave up after trying for {seconds} s (RETRY_DEADLINE_SECS): {what}"),
+            });
+        }
+        self.retry.metrics.retried(kind);
+        warn!(error = %what, delay_ms = delay.as_millis() as u64, "The database did not do it, trying again");
+        tokio::time::sleep(delay).await;
+        Ok(())
+    }
+
+    /// The request succeeded, or got at least somewhere: the next trouble starts anew.
+    pub fn progress(&mut self) {
+        self.retry.succeeded();
+        self.since = Instant::now();
+        self.is_alone = false;
+        self.delays = delays();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trouble() -> ArangoError {
+        ArangoError::unavailable(RetryKind::Overload, "503")
+    }
+
+    fn retry(deadline: u64) -> Retry {
+        Retry::new(Duration::from_secs(deadline), Metrics::default())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn gives_up_when_nothing_succeeded_until_the_deadline() {
+        let retry = retry(30);
+        let start = Instant::now();
+        let mut tries = retry.start();
+        let error = loop {
+            if let Err(error) = tries.wait(trouble()).await {
+                break error;
+            }
+        };
+        assert!(start.elapsed() <= Duration::from_secs(30));
+        assert!(start.elapsed() >= Duration::from_secs(9));
+        assert_eq!(
+            error.to_string(),
+            "gave up after trying for 30 s (RETRY_DEADLINE_SECS): 503"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_deadline_counts_from_the_last_success_of_any_request() {
+        let retry = retry(30);
+        let start = Instant::now();
+        let mut tries = retry.start();
+        while start.elapsed() < Duration::from_secs(300) {
+            retry.succeeded();
+            tries.wait(trouble()).await.unwrap();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn idle_time_before_the_first_try_does_not_count() {
+        let retry = retry(30);
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        retry.start().wait(trouble()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_no_retry_can_mend_comes_back_at_once() {
+        let error = ArangoError::Permanent("no such collection".to_owned());
+        retry(30).start().wait(error).await.unwrap_err();
+    }
+}

@@ -1,0 +1,390 @@
+//! Everything this writer can be told, read from the environment before anything is connected.
+
+use std::path::PathBuf;
+
+use secrecy::SecretString;
+use serde::Deserialize;
+use streamforge_utils::{
+    config::{
+        ConfigError, Faults, KafkaConfig, OpsConfig, QueueConfig, Reader, Section, Variable, Vars,
+        is_loopback,
+    },
+    protocol::{self, Interval, WorkflowKind},
+};
+use url::Url;
+
+use crate::SERVICE;
+
+/// The variables of all sections, for `--help`.
+pub const VARIABLES: &[&[Variable]] = &[
+    QueueConfig::VARIABLES,
+    WriterConfig::VARIABLES,
+    ArangoConfig::VARIABLES,
+    KafkaConfig::VARIABLES,
+    OpsConfig::VARIABLES,
+];
+
+/// The whole configuration. Its `Debug` shows no secret.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// How to reach the brokers.
+    pub kafka: KafkaConfig,
+    /// The workflow.
+    pub queue: QueueConfig,
+    /// How the worker is watched and how long it tries.
+    pub ops: OpsConfig,
+    /// How to reach the database.
+    pub arango: ArangoConfig,
+    /// What to write, where to, and in which portions.
+    pub writer: WriterConfig,
+    /// Of the candles, from `TYPE`.
+    pub interval: Interval,
+}
+
+impl Config {
+    /// Reads and checks every section.
+    ///
+    /// # Errors
+    /// All faults at once, each with what was found and what is expected.
+    pub fn from_vars(vars: &Vars) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(vars);
+        let kafka = reader.section::<KafkaConfig>();
+        let queue = reader.section::<QueueConfig>();
+        let ops = reader.section::<OpsConfig>();
+        let arango = reader.section::<ArangoConfig>();
+        let writer = reader.section::<WriterConfig>();
+        let interval = queue.as_ref().and_then(|queue| match queue.kind {
+            WorkflowKind::ApiCandles(interval) => Some(interval),
+            other => {
+                let expected = format!("api_candles_<interval>: {SERVICE} writes nothing else");
+                reader.fault("TYPE", &other.to_string(), &expected);
+                None
+            }
+        });
+        reader.finish()?;
+        let all = (kafka, queue, ops, arango, writer, interval);
+        let (Some(kafka), Some(queue), Some(ops), Some(arango), Some(writer), Some(interval)) = all
+        else {
+            unreachable!("a section that can't be read is a fault");
+        };
+        Ok(Self {
+            kafka,
+            queue,
+            ops,
+            arango,
+            writer,
+            interval,
+        })
+    }
+
+    /// The consumer group that all writers of this collection share.
+    pub fn group_id(&self) -> String {
+        protocol::group_id(&self.queue.queue_id, SERVICE, &self.writer.collection_name)
+    }
+
+    /// `producer` in events and dead letters.
+    pub fn producer_id(&self) -> String {
+        self.queue.producer_id(SERVICE)
+    }
+}
+
+/// `ARANGO_AUTH`: how to prove who we are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthMode {
+    /// A token from `/_open/auth`, renewed before it expires.
+    Jwt,
+    /// User and password with every request.
+    Basic,
+}
+
+/// How to reach the database.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ArangoConfig {
+    /// Root of the server, without a path. Read from `ARANGO_URL`.
+    #[serde(rename = "arango_url")]
+    pub url: Url,
+    /// Read from `ARANGO_DB`; created if it is absent and the user may.
+    #[serde(rename = "arango_db")]
+    pub database: String,
+    /// Read from `ARANGO_USER`.
+    #[serde(rename = "arango_user")]
+    pub user: String,
+    /// Read from `ARANGO_PASSWORD`.
+    #[serde(rename = "arango_password")]
+    pub password: SecretString,
+    /// PEM file of the CAs that sign the server; default: the system's. Read from `ARANGO_CA_PATH`.
+    #[serde(rename = "arango_ca_path")]
+    pub ca_path: Option<PathBuf>,
+    /// Read from `ARANGO_AUTH`, default `jwt`.
+    #[serde(rename = "arango_auth")]
+    pub auth: AuthMode,
+}
+
+impl ArangoConfig {
+    /// The certificates of `ARANGO_CA_PATH`; none without it.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn certificates(&self) -> Result<Vec<reqwest::Certificate>, String> {
+        let Some(path) = &self.ca_path else {
+            return Ok(Vec::new());
+        };
+        let pem = std::fs::read(path).map_err(|error| error.to_string())?;
+        match reqwest::Certificate::from_pem_bundle(&pem) {
+            Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+            Ok(_) => Err("it holds no certificate".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+impl Section for ArangoConfig {
+    const VARIABLES: &'static [Variable] = &[
+        Variable::required(
+            "ARANGO_URL",
+            "the root URL of an ArangoDB server, such as https://arangodb:8529",
+            "https://arangodb:8529",
+        )
+        // Not meant to be one, but a password that stands in it by mistake is not for the logs.
+        .secret()
+        .means("the database server; http:// only on loopback"),
+        Variable::required("ARANGO_DB", "the name of a database", "streamforge")
+            .means("database, created if it is absent and the user may"),
+        Variable::required("ARANGO_USER", "a user of the database", "streamforge")
+            .means("its user"),
+        Variable::required("ARANGO_PASSWORD", "the password of ARANGO_USER", "x")
+            .secret()
+            .means("the user's password"),
+        Variable::optional(
+            "ARANGO_CA_PATH",
+            "the path of a PEM file",
+            "/etc/arango/ca.crt",
+        )
+        .otherwise("the system's")
+        .means("CAs that sign the server"),
+        Variable::optional("ARANGO_AUTH", "jwt or basic", "jwt")
+            .default("jwt")
+            .means("jwt: a token that is renewed in time; basic: the password with every request"),
+    ];
+
+    fn check(&self, faults: &mut Faults) {
+        const EXPECTED: &str = "the root URL of an ArangoDB server, such as https://arangodb:8529";
+        if !self.url.username().is_empty() || self.url.password().is_some() {
+            faults.wrong(
+                "ARANGO_URL",
+                "a URL with a user or a password (not shown)",
+                "them in ARANGO_USER and ARANGO_PASSWORD",
+            );
+            return;
+        }
+        let found = &shown(&self.url);
+        match (self.url.scheme(), self.url.host_str()) {
+            (scheme, Some(_))
+                if scheme.starts_with("http")
+                    && (self.url.path() != "/" || self.url.query().is_some()) =>
+            {
+                faults.wrong(
+                    "ARANGO_URL",
+                    found,
+                    "no path: the database goes into ARANGO_DB",
+                );
+            }
+            ("https", Some(_)) => {}
+            ("http", Some(host)) if is_loopback(host) => {}
+            ("http", Some(_)) => faults.wrong(
+                "ARANGO_URL",
+                found,
+                "https://: a password is not sent without TLS, except on loopback",
+            ),
+            _ => faults.wrong("ARANGO_URL", found, EXPECTED),
+        }
+        if let (Some(path), Err(error)) = (&self.ca_path, self.certificates()) {
+            let expected = format!("the path of a PEM file with certificates ({error})");
+            faults.wrong("ARANGO_CA_PATH", &path.to_string_lossy(), &expected);
+        }
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+        let name = self.database.as_str();
+        if name.len() > 64
+            || !name.bytes().all(legal)
+            || !name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        {
+            faults.wrong(
+                "ARANGO_DB",
+                name,
+                "a letter and then up to 63 of a-z A-Z 0-9 _ -",
+            );
+        }
+    }
+}
+
+/// What of a URL goes into a message: a password may stand where nobody looks for it, such as `root:secret@host:8529`,
+/// whose scheme is `root`.
+fn shown(url: &Url) -> String {
+    let Some(host) = url.host_str() else {
+        return "a URL without a server (not shown)".to_owned();
+    };
+    let port = url.port().map(|port| format!(":{port}"));
+    let rest = if url.path().len() > 1 || url.query().is_some() {
+        "/... (the rest is not shown)"
+    } else {
+        ""
+    };
+    format!(
+        "{}://{host}{}{rest}",
+        url.scheme(),
+        port.unwrap_or_default()
+    )
+}
+
+/// `ARANGO_OVERWRITE_MODE`: what to do with a document that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OverwriteMode {
+    /// Leave it.
+    Ignore,
+    /// Put the record in its place.
+    Replace,
+    /// Merge the record into it, which keeps fields that others added.
+    Update,
+    /// Refuse the record. Known only so that it can be refused with a reason.
+    Conflict,
+}
+
+impl OverwriteMode {
+    /// The text that the server takes.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ignore => "ignore",
+            Self::Replace => "replace",
+            Self::Update => "update",
+            Self::Conflict => "conflict",
+        }
+    }
+}
+
+/// What to write, where to, and in which portions.
+#[derive(Debug, Clone, Deserialize)]
+pub struct WriterConfig {
+    /// The data topic. Read from `KAFKA_TOPIC`.
+    #[serde(rename = "kafka_topic")]
+    pub topic: String,
+    /// Read from `COLLECTION_NAME`; created if it is absent.
+    pub collection_name: String,
+    /// Most records of a batch. Read from `BATCH_MAX_RECORDS`, default 1000.
+    pub batch_max_records: usize,
+    /// Most bytes of a batch. Read from `BATCH_MAX_BYTES`, default 1 MiB.
+    pub batch_max_bytes: usize,
+    /// How long a batch may wait for more records, in ms. Read from `BATCH_LINGER_MS`, default 100.
+    pub batch_linger_ms: u64,
+    /// Most batches on their way at a time. Read from `ARANGO_IN_FLIGHT`, default 4.
+    #[serde(rename = "arango_in_flight")]
+    pub in_flight: usize,
+    /// Read from `ARANGO_OVERWRITE_MODE`, default `replace`.
+    #[serde(rename = "arango_overwrite_mode")]
+    pub overwrite_mode: OverwriteMode,
+    /// Whether the server answers only after its disk has the batch. Read from `ARANGO_WAIT_FOR_SYNC`, default off.
+    #[serde(rename = "arango_wait_for_sync")]
+    pub wait_for_sync: bool,
+    /// How many records of the whole run may be rejected before the worker fails. Read from `MAX_REJECTED`,
+    /// default 1000.
+    pub max_rejected: u64,
+}
+
+impl Section for WriterConfig {
+    const VARIABLES: &'static [Variable] = &[
+        Variable::required(
+            "KAFKA_TOPIC",
+            "the name of the data topic",
+            "wf-btcusdt-api_candles_1m-20240801-abc123-data",
+        )
+        .means("the data topic; waited for, never created"),
+        Variable::required(
+            "COLLECTION_NAME",
+            "the name of a collection",
+            "btcusdt_api_candles_1m_2024_08_01",
+        )
+        .means("collection, created if it is absent"),
+        Variable::optional("BATCH_MAX_RECORDS", "a number from 1 to 100000", "1000")
+            .default("1000")
+            .means("most records of a batch"),
+        Variable::optional(
+            "BATCH_MAX_BYTES",
+            "a number from 1024 to 67108864",
+            "1048576",
+        )
+        .default("1048576")
+        .means("most bytes of a batch; a record that is larger goes alone"),
+        Variable::optional("BATCH_LINGER_MS", "milliseconds from 0 to 60000", "100")
+            .default("100")
+            .means("how long a batch may wait for more records"),
+        Variable::optional("ARANGO_IN_FLIGHT", "a number from 1 to 64", "4")
+            .default("4")
+            .means("most batches on their way at a time"),
+        Variable::optional(
+            "ARANGO_OVERWRITE_MODE",
+            "ignore, replace or update",
+            "replace",
+        )
+        .default("replace")
+        .means("what happens to a document that is there already"),
+        Variable::optional("ARANGO_WAIT_FOR_SYNC", "true or false", "false")
+            .default("false")
+            .means("true: safe against power loss of the database, 3 to 7 times slower"),
+        Variable::optional("MAX_REJECTED", "a whole number", "1000")
+            .default("1000")
+            .means("how many records of the whole run may be rejected before the worker fails"),
+    ];
+
+    fn check(&self, faults: &mut Faults) {
+        let legal_topic =
+            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+        // The dead-letter topic appends four characters, and Kafka allows 249.
+        if self.topic.len() > 245 || !self.topic.bytes().all(legal_topic) {
+            faults.wrong("KAFKA_TOPIC", &self.topic, "up to 245 of a-z A-Z 0-9 . _ -");
+        }
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+        let name = self.collection_name.as_str();
+        if name.len() > 256
+            || !name.bytes().all(legal)
+            || !name.starts_with(|first: char| first.is_ascii_alphabetic())
+        {
+            faults.wrong(
+                "COLLECTION_NAME",
+                name,
+                "a letter and then up to 255 of a-z A-Z 0-9 _ -",
+            );
+        }
+        let mut within = |variable: &str, found: u64, least: u64, most: u64| {
+            if !(least..=most).contains(&found) {
+                let expected = format!("a number from {least} to {most}");
+                faults.wrong(variable, &found.to_string(), &expected);
+            }
+        };
+        within(
+            "BATCH_MAX_RECORDS",
+            self.batch_max_records as u64,
+            1,
+            100_000,
+        );
+        within(
+            "BATCH_MAX_BYTES",
+            self.batch_max_bytes as u64,
+            1024,
+            64 << 20,
+        );
+        within("BATCH_LINGER_MS", self.batch_linger_ms, 0, 60_000);
+        within("ARANGO_IN_FLIGHT", self.in_flight as u64, 1, 64);
+        if self.overwrite_mode == OverwriteMode::Conflict {
+            faults.wrong(
+                "ARANGO_OVERWRITE_MODE",
+                "conflict",
+                "ignore, replace or update: a batch is sent again after a broken connection, and with conflict \
+                 every record that had arrived would be refused",
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

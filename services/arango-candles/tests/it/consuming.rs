@@ -1,0 +1,194 @@
+//! What comes out of the topic: duplicates, holes, lost offsets, rebalances, pauses.
+
+use std::{process::ExitCode, time::Duration};
+
+use streamforge_devstack::arango::Fault;
+use streamforge_utils::protocol::{EventKind, SEQ};
+
+use crate::workflow::{Workflow, candle};
+
+const PERMANENT: u8 = 70;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn duplicates_are_not_written_again() {
+    let workflow = Workflow::new().await;
+    workflow.publish(0, 1..=100).await;
+    workflow.publish(0, 91..=110).await;
+    workflow.finish(0, 110, 1).await;
+    assert_eq!(workflow.start().ended().await, ExitCode::SUCCESS);
+    workflow.assert_holds(1..=110);
+    assert_eq!(workflow.arango.counters().documents_written, 110);
+    assert_eq!(workflow.last_event().await.records.written, 110);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hole_in_the_numbers_is_lost_data() {
+    let workflow = Workflow::new().await;
+    workflow.publish(0, (1..=10).chain(14..=20)).await;
+    workflow.finish(0, 20, 1).await;
+    assert_eq!(workflow.start().ended().await, ExitCode::from(PERMANENT));
+    workflow.assert_holds(1..=10);
+    let last = workflow.last_event().await;
+    assert_eq!(
+        (last.event, last.retryable),
+        (EventKind::Error, Some(false))
+    );
+    let message = last.error_message.unwrap();
+    assert!(
+        message.contains(
+            "partition 0 before offset 10: 3 records are lost: expected number 11, found 14"
+        ),
+        "{message}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_marker_that_names_more_records_than_came_is_lost_data() {
+    let workflow = Workflow::new().await;
+    workflow.publish(0, 1..=10).await;
+    workflow.finish(0, 12, 1).await;
+    assert_eq!(workflow.start().ended().await, ExitCode::from(PERMANENT));
+    let message = workflow.last_event().await.error_message.unwrap();
+    assert!(message.contains("expected number 11"), "{message}");
+}
+
+/// More than the broker keeps of a partition, which is 5 MiB.
+async fn overflow(workflow: &Workflow, numbers: std::ops::RangeInclusive<u64>) {
+    let padding = " ".repeat(1000);
+    for seq in numbers {
+        let text = seq.to_string();
+        let payload = candle(seq) + &padding;
+        if seq % 500 == 0 {
+            workflow.send(0, &payload, &[(SEQ, &text)]).await;
+        } else {
+            workflow.send_soon(0, &payload, &[(SEQ, &text)]);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn offsets_that_were_deleted_before_they_were_read_are_named() {
+    let workflow = Workflow::new().await;
+    overflow(&workflow, 1..=7000).await;
+    workflow.finish(0, 7000, 1).await;
+    assert_eq!(workflow.start().ended().await, ExitCode::from(PERMANENT));
+    let message = workflow.last_event().await.error_message.unwrap();
+    assert!(message.contains("offsets 0 to "), "{message}");
+    assert!(
+        message.contains("were deleted before they were read"),
+        "{message}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn offsets_that_were_deleted_while_reading_paused_are_named() {
+    let mut workflow = Workflow::new().await;
+    // Room for a few dozen records.
+    workflow
+        .set("BATCH_MAX_BYTES", "8192")
+        .set("ARANGO_IN_FLIGHT", "1");
+    workflow.arango.faults().next(Fault::Unavailable, 4);
+    workflow.arango.faults().always(Fault::Unavailable);
+    workflow.publish(0, 1..=500).await;
+    let writer = workflow.start();
+    // Reading pauses 200 ms after there is no room; the fourth try of the first batch comes 700 ms after the first one,
+    // or later.
+    workflow
+        .wait_until(|workflow| workflow.arango.faults().pending() == 0)
+        .await;
+    overflow(&workflow, 501..=7500).await;
+    workflow.arango.faults().clear();
+    assert_eq!(writer.ended().await, ExitCode::from(PERMANENT));
+    let message = workflow.last_event().await.error_message.unwrap();
+    assert!(
+        message.contains("partition 0 were deleted before they were read"),
+        "{message}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_record_of_a_key_wins() {
+    let workflow = Workflow::new().await;
+    let first = candle(1).replace(r#""number_of_trades":812"#, r#""number_of_trades":1"#);
+    workflow.send(0, &first, &[(SEQ, "1")]).await;
+    workflow.send(0, &candle(1), &[(SEQ, "2")]).await;
+    workflow.finish(0, 2, 1).await;
+    assert_eq!(workflow.start().ended().await, ExitCode::SUCCESS);
+    workflow.assert_holds([1]);
+    assert_eq!(workflow.last_event().await.records.written, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_writer_takes_its_share_and_nothing_is_lost() {
+    let mut workflow = Workflow::with_partitions(2).await;
+    let one = workflow.start();
+    for partition in [0, 1] {
+        workflow.publish(partition, 1..=200).await;
+    }
+    workflow.wait_for_written(400).await;
+    let two = workflow
+        .set("TELEMETRY_PRODUCER_ID", "arango-candles__abc123-2")
+        .start();
+    for seq in 201..=400 {
+        workflow.publish(0, [seq]).await;
+        workflow.publish(1, [seq]).await;
+        // No waiting, but a loader's pace: records come before, during and after the change of the group.
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    for partition in [0, 1] {
+        workflow.finish(partition, 400, 2).await;
+    }
+    assert_eq!(one.ended().await, ExitCode::SUCCESS);
+    assert_eq!(two.ended().await, ExitCode::SUCCESS);
+    workflow.assert_holds((1..=400).chain(1_000_001..=1_000_400));
+    // Some may be written twice: this broker, unlike Kafka, takes no commits while a group changes.
+    let events = workflow
+        .events(|events| {
+            events
+                .iter()
+                .filter(|event| event.event.is_terminal())
+                .count()
+                == 2
+        })
+        .await;
+    let last: Vec<_> = events
+        .iter()
+        .filter(|event| event.event.is_terminal())
+        .collect();
+    let written: u64 = last.iter().map(|event| event.records.written).sum();
+    assert_eq!(
+        written, 800,
+        "each counts the partitions that it has: {last:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_database_pauses_reading_and_nothing_is_lost() {
+    let mut workflow = Workflow::new().await;
+    // Room for three small batches: the rest waits in the broker.
+    workflow
+        .set("BATCH_MAX_BYTES", "8192")
+        .set("ARANGO_IN_FLIGHT", "1");
+    workflow.arango.faults().delay(Duration::from_millis(50));
+    workflow.publish(0, 1..=1500).await;
+    workflow.finish(0, 1500, 1).await;
+    assert_eq!(workflow.start().ended().await, ExitCode::SUCCESS);
+    workflow.assert_holds(1..=1500);
+    assert_eq!(workflow.arango.counters().documents_written, 1500);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_goes_away_for_a_while_is_waited_for() {
+    let workflow = Workflow::new().await;
+    let writer = workflow.start();
+    workflow.publish(0, 1..=100).await;
+    workflow.wait_for_written(100).await;
+    workflow.kafka.down().unwrap();
+    // No waiting, but the time that the broker is away.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    workflow.kafka.up().unwrap();
+    workflow.publish(0, 101..=200).await;
+    workflow.finish(0, 200, 1).await;
+    assert_eq!(writer.ended().await, ExitCode::SUCCESS);
+    workflow.assert_holds(1..=200);
+}
