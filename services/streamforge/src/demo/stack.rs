@@ -1,0 +1,244 @@
+//! The broker, the database and the exchange of a demo, in this process, and how its workers reach them.
+
+use std::{path::Path, time::Duration};
+
+use anyhow::Context;
+use rand::{RngExt, distr::Alphanumeric};
+use serde::Deserialize;
+use streamforge_devstack::{
+    arango::{ArangoServer, OpenError, StartError},
+    exchange::Exchange,
+    kafka::MockKafka,
+};
+use streamforge_utils::{
+    config::Vars,
+    protocol::{TimestampMs, telemetry_id},
+};
+use url::Url;
+
+use super::plan::{Source, Workflow};
+
+const DATABASE: &str = "streamforge";
+const USER: &str = "root";
+
+/// How long the database may take to answer a question.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+
+/// What runs while a demo runs. It ends when this is dropped; [`Stack::stop`] also brings the store to disk.
+pub(super) struct Stack {
+    pub(super) kafka: MockKafka,
+    arango: ArangoServer,
+    arango_password: String,
+    /// None if the exchange is the real one.
+    exchange: Option<Exchange>,
+    api_url: Url,
+    started: TimestampMs,
+    http: reqwest::Client,
+}
+
+/// Why the database does not start; of a folder that is taken, by whom, which its store can't know.
+fn cannot_start(error: StartError, data: Option<&Path>) -> anyhow::Error {
+    if let (StartError::Store(OpenError::Store(source)), Some(folder)) = (&error, data)
+        && matches!(**source, redb::Error::DatabaseAlreadyOpen)
+    {
+        return anyhow::anyhow!("{} is used by another demo", folder.display());
+    }
+    anyhow::Error::from(error).context("start the database")
+}
+
+#[derive(Deserialize)]
+struct Count {
+    count: u64,
+}
+
+impl Stack {
+    /// Starts everything, with the topics of `workflows`. The store of the database is in memory, or in `data`.
+    ///
+    /// # Errors
+    /// Something of it can't start.
+    pub(super) async fn start(
+        source: &Source,
+        workflows: &[Workflow],
+        data: Option<&Path>,
+    ) -> anyhow::Result<Self> {
+        let kafka = MockKafka::start().context("start the broker")?;
+        for workflow in workflows {
+            kafka
+                .create_data_topics(&workflow.data_topic, workflow.partitions)
+                .with_context(|| format!("make the topic {}", workflow.data_topic))?;
+        }
+        let arango_password: String = rand::rng()
+            .sample_iter(Alphanumeric)
+            .take(24)
+            .map(char::from)
+            .collect();
+        let arango = ArangoServer::builder().root_password(arango_password.as_str());
+        let arango = match data {
+            Some(folder) => arango.in_folder(folder),
+            None => arango.in_memory(),
+        };
+        let arango = arango
+            .start()
+            .await
+            .map_err(|error| cannot_start(error, data))?;
+        let exchange = match source {
+            Source::Live(_) => None,
+            Source::Replay(recording) => Some(Exchange::builder().recording(recording.clone())),
+            Source::Generated(seed) => {
+                let symbols = workflows.iter().map(|workflow| workflow.symbol.as_str());
+                Some(Exchange::builder().seed(*seed).symbols(symbols))
+            }
+        };
+        let exchange = match exchange {
+            Some(exchange) => Some(exchange.start().await.context("start the exchange")?),
+            None => None,
+        };
+        let api_url = match (source, &exchange) {
+            (_, Some(exchange)) => exchange.url().clone(),
+            (Source::Live(url), _) => url.clone(),
+            _ => unreachable!("an exchange that is not live was started above"),
+        };
+        // A proxy is for the world outside; the database is on loopback.
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(ANSWER_LIMIT)
+            .build()?;
+        Ok(Self {
+            kafka,
+            arango,
+            arango_password,
+            exchange,
+            api_url,
+            started: TimestampMs::now(),
+            http,
+        })
+    }
+
+    /// Where everything is, for people.
+    pub(super) fn places(&self) -> String {
+        format!(
+            "Kafka on {}, ArangoDB on {}, {} on {}",
+            self.kafka.bootstrap_servers(),
+            self.arango.url(),
+            if self.exchange.is_some() {
+                "a stand-in of the exchange"
+            } else {
+                "the exchange"
+            },
+            self.api_url
+        )
+    }
+
+    /// What another process needs to look at this stack, the database's password of this one demo included.
+    pub(super) fn vars(&self) -> Vars {
+        let mut vars = self.kafka.vars();
+        vars.extend(
+            [
+                ("ARANGO_URL", self.arango.url()),
+                ("ARANGO_DB", DATABASE.to_owned()),
+                ("ARANGO_USER", USER.to_owned()),
+                ("ARANGO_PASSWORD", self.arango_password.clone()),
+                ("BINANCE_API_URL", self.api_url.to_string()),
+            ]
+            .map(|(name, value)| (name.to_owned(), value)),
+        );
+        vars
+    }
+
+    /// A command that shows the newest candles of a collection, for a shell with [`Stack::vars`].
+    pub(super) fn example(&self, collection: &str) -> String {
+        format!(
+            "curl -s -u \"$ARANGO_USER:$ARANGO_PASSWORD\" \"$ARANGO_URL/_db/$ARANGO_DB/_api/cursor\" \\\n  \
+             -d '{{\"query\": \"FOR d IN {collection} SORT d.open_time DESC LIMIT 3 RETURN d\"}}'\n"
+        )
+    }
+
+    /// The whole configuration of one worker. It gets no more than it needs: a loader knows nothing of the database.
+    pub(super) fn worker_vars(&self, workflow: &Workflow, service: &str) -> Vars {
+        let mut vars = self.vars();
+        let other = if service == arango_candles::SERVICE {
+            "BINANCE_"
+        } else {
+            "ARANGO_"
+        };
+        vars.retain(|name, _| !name.starts_with(other));
+        let started = self.started.as_millis() as f64 / 1_000.0;
+        let key = if workflow.partitions > 1 {
+            "record"
+        } else {
+            "symbol"
+        };
+        vars.extend(
+            [
+                ("QUEUE_ID", workflow.queue_id.to_string()),
+                ("SYMBOL", workflow.symbol.to_string()),
+                ("TYPE", workflow.kind().to_string()),
+                ("TIME_RANGE", workflow.range.to_string()),
+                ("KAFKA_TOPIC", workflow.data_topic.clone()),
+                ("COLLECTION_NAME", workflow.collection.clone()),
+                (
+                    "TELEMETRY_PRODUCER_ID",
+                    telemetry_id(service, &workflow.queue_id, 1),
+                ),
+                ("QUEUE_STARTED_AT", started.to_string()),
+                ("TOPIC_PARTITIONS", workflow.partitions.to_string()),
+                ("PARTITION_KEY", key.to_owned()),
+                ("METRICS_PORT", "0".to_owned()),
+                ("PROGRESS_INTERVAL_SECS", "0.2".to_owned()),
+                ("RETRY_DEADLINE_SECS", "60".to_owned()),
+                ("LOG_FORMAT", "text".to_owned()),
+            ]
+            .map(|(name, value)| (name.to_owned(), value)),
+        );
+        vars
+    }
+
+    /// How many documents a collection has, asked over HTTP as anyone would; 0 if it is not there.
+    ///
+    /// # Errors
+    /// The database does not say.
+    pub(super) async fn count(&self, collection: &str) -> anyhow::Result<u64> {
+        let url = format!(
+            "{}/_db/{DATABASE}/_api/collection/{collection}/count",
+            self.arango.url()
+        );
+        let answer = self
+            .http
+            .get(url)
+            .basic_auth(USER, Some(&self.arango_password))
+            .send()
+            .await?;
+        if answer.status() == reqwest::StatusCode::NOT_FOUND {
+            return Ok(0);
+        }
+        let count: Count = answer.error_for_status()?.json().await?;
+        Ok(count.count)
+    }
+
+    /// Stops everything; what the database holds is on disk if it has a folder.
+    pub(super) async fn stop(self) {
+        if let Some(exchange) = self.exchange {
+            exchange.stop().await;
+        }
+        self.arango.stop().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_folder_in_use_is_told_of_by_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = Source::Generated(7);
+        let first = Stack::start(&source, &[], Some(folder.path()))
+            .await
+            .unwrap();
+        let second = Stack::start(&source, &[], Some(folder.path())).await;
+        let error = format!("{:#}", second.err().unwrap());
+        let folder = folder.path().display();
+        assert_eq!(error, format!("{folder} is used by another demo"));
+        first.stop().await;
+    }
+}

@@ -1,0 +1,19 @@
+//! `streamforge`, the command that people type: it hands over to what was asked for, and its exit code is that of it.
+
+mod cli;
+mod demo;
+mod worker;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use streamforge_utils::{config::process_vars, worker::block_on};
+
+use cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Demo(args) => block_on(demo::run(*args, process_vars())),
+        Command::Worker(args) => worker::run(args, process_vars()),
+    }
+}

@@ -1,0 +1,18 @@
+//! The whole way, with real processes: exchange, loader, broker, writer, database. One file a subject.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test that can't go on should say where, and a measurement should be seen"
+)]
+
+mod bad_input;
+mod complete;
+mod database;
+mod demo;
+mod flow;
+mod killed;
+mod poison;
+mod process;
+mod recorded;
+mod stopped;
