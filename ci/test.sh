@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# All that has to hold before a change lands; people and CI run the same. `make test` calls it.
+#
+# Prints the seconds of each stage, and at the end what was skipped and why. Exits 1 if a stage failed.
+#   STREAMFORGE_RECORDINGS  folder with recorded Binance payloads; tests that need them say so when it is not there
+#   VENDORED_OPENSSL=1      builds OpenSSL from source
+set -uo pipefail
+cd "$(dirname "$0")/.."
+export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto}
+
+# End-to-end tests mostly wait, above all for the 3 s in which a consumer group gathers its first members.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-4}
+
+features=()
+[ "${VENDORED_OPENSSL:-}" = 1 ] && features=(--features streamforge/vendored-openssl)
+tools="${CARGO_TARGET_DIR:-target}/ci-tools"
+failed=()
+skipped=()
+timings=()
+
+stage() { # name command...
+    local name=$1 start=$SECONDS
+    shift
+    printf '\n== %s\n' "$name"
+    if "$@"; then :; else failed+=("$name"); fi
+    timings+=("$(printf '%5ss  %s' $((SECONDS - start)) "$name")")
+}
+
+skip() { # name reason
+    skipped+=("$1: $2")
+}
+
+# A tool from PyPI, in a virtual environment of its own below target.
+pypi() { # packages...
+    command -v python3 >/dev/null || return 1
+    [ -x "$tools/bin/python" ] || python3 -m venv "$tools" || return 1
+    "$tools/bin/pip" install --quiet --disable-pip-version-check "$@"
+}
+
+file_sizes() {
+    local long
+    long=$(git ls-files '*.rs' | xargs wc -l | awk '$2 != "total" && $1 > 500 { print "  " $2 ": " $1 " lines" }')
+    [ -z "$long" ] || { printf 'files over 500 lines:\n%s\n' "$long"; return 1; }
+}
+
+stage "needs" ci/needs.sh
+stage "fmt" cargo fmt --all --check
+stage "clippy" cargo clippy --quiet --locked --workspace --all-targets "${features[@]}" -- -D warnings
+stage "tests" cargo test --locked --workspace "${features[@]}" -- --quiet
+RUSTDOCFLAGS="-D warnings" stage "docs" cargo doc --quiet --locked --workspace --no-deps "${features[@]}"
+stage "file sizes" file_sizes
+
+if pypi typos==1.52.0; then
+    stage "typos" "$tools/bin/typos"
+else
+    skip "typos" "python3 with venv, or PyPI, is not there (apt-get install python3-venv)"
+fi
+if pypi python-arango==8.3.7 python-binance==1.0.37 ccxt==4.5.90; then
+    stage "clients that others wrote" ci/clients.sh "$tools/bin/python"
+else
+    skip "clients that others wrote" "python3 with venv, or PyPI, is not there (apt-get install python3-venv)"
+fi
+if cargo deny --version >/dev/null 2>&1; then
+    stage "deny" cargo deny --log-level error --locked check bans licenses sources
+else
+    skip "deny" "cargo-deny is not installed (cargo install cargo-deny --locked)"
+fi
+if [ ! -d "${STREAMFORGE_RECORDINGS:-/nonexistent}" ]; then
+    skip "tests on recorded payloads" "STREAMFORGE_RECORDINGS names no folder"
+fi
+
+printf '\nSeconds\n'
+printf '%s\n' "${timings[@]}"
+if [ ${#skipped[@]} -gt 0 ]; then
+    printf '\nSKIPPED\n'
+    printf '  %s\n' "${skipped[@]}"
+fi
+if [ ${#failed[@]} -gt 0 ]; then
+    printf '\nFAILED: %s\n' "$(IFS=,; echo "${failed[*]}")"
+    exit 1
+fi
+printf '\nAll stages passed.\n'
