@@ -1,12 +1,12 @@
 //! Commands to one worker, read from `queue-control` by assignment: every worker of a queue sees every command.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{Consumer, StreamConsumer},
     error::KafkaError,
-    message::{Message, Timestamp},
+    message::{BorrowedMessage, Message, Timestamp},
     types::RDKafkaErrorCode,
 };
 use tokio::sync::mpsc;
@@ -73,6 +73,15 @@ impl CommandFilter {
     }
 }
 
+/// What [`listen`] says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Heard {
+    /// A command for this worker.
+    Command(Box<Command>),
+    /// All that was on the topic when listening began has been heard. Said again each time the place is looked up anew.
+    CaughtUp,
+}
+
 /// Listens until the receiver is gone, and sends on what is for this worker. Brokers and a topic that are away are
 /// waited for; a message that is no command is counted and skipped. A topic that was deleted or cut off behind our
 /// position is looked up anew, as nothing would be heard any more.
@@ -81,70 +90,120 @@ pub async fn listen(
     queue: QueueConfig,
     filter: CommandFilter,
     metrics: WorkerMetrics,
-    commands: mpsc::Sender<Command>,
+    heard: mpsc::Sender<Heard>,
 ) {
-    while !commands.is_closed() {
+    while !heard.is_closed() {
         match assign(&kafka, &queue, &filter).await {
-            Ok(consumer) => {
+            Ok(mut listener) => {
                 tracing::debug!(topic = queue.queue_control_topic, "Listening for commands");
-                receive(&consumer, &filter, &metrics, &commands).await;
+                // It ends when nobody hears, which the loop sees, or when the place is lost.
+                let _ = listener.receive(&filter, &metrics, &heard).await;
             }
-            Err(error) => tracing::debug!(%error, "Can't listen for commands yet"),
+            Err(error) => {
+                tracing::debug!(%error, "Can't listen for commands yet");
+                if matches!(error, ListenError::NoTopic(_)) {
+                    let _ = heard.send(Heard::CaughtUp).await;
+                }
+            }
         }
         tokio::select! {
             () = tokio::time::sleep(RETRY_INTERVAL) => {}
-            () = commands.closed() => {}
+            () = heard.closed() => {}
         }
     }
 }
 
-/// Receives until the receiver is gone or the position is lost.
-async fn receive(
-    consumer: &StreamConsumer<KafkaContext>,
+/// The control topic from where this worker has to hear it.
+struct Listener {
+    consumer: StreamConsumer<KafkaContext>,
+    /// For each partition with messages that were there before: the offset behind the last of them.
+    ahead: BTreeMap<i32, i64>,
+}
+
+/// Nobody hears any more.
+struct Unheard;
+
+impl From<mpsc::error::SendError<Heard>> for Unheard {
+    fn from(_: mpsc::error::SendError<Heard>) -> Self {
+        Self
+    }
+}
+
+impl Listener {
+    /// Receives until the position is lost, or nobody hears.
+    async fn receive(
+        &mut self,
+        filter: &CommandFilter,
+        metrics: &WorkerMetrics,
+        heard: &mpsc::Sender<Heard>,
+    ) -> Result<(), Unheard> {
+        let mut caught_up = false;
+        loop {
+            if !caught_up && self.ahead.is_empty() {
+                caught_up = true;
+                heard.send(Heard::CaughtUp).await?;
+            }
+            let received = tokio::select! {
+                received = self.consumer.recv() => received,
+                () = heard.closed() => return Err(Unheard),
+            };
+            let message = match received {
+                Ok(message) => message,
+                Err(KafkaError::PartitionEOF(partition)) => {
+                    self.ahead.remove(&partition);
+                    continue;
+                }
+                Err(error) if is_lost_position(&error) => {
+                    tracing::warn!(%error, "Lost the place in the control topic, looking for it again");
+                    return Ok(());
+                }
+                Err(error) => {
+                    // librdkafka reconnects by itself.
+                    tracing::debug!(%error, "Reading commands failed, trying again");
+                    tokio::time::sleep(RETRY_INTERVAL).await;
+                    continue;
+                }
+            };
+            let (partition, offset) = (message.partition(), message.offset());
+            if let Some(command) = understood(&message, filter, metrics) {
+                heard.send(Heard::Command(Box::new(command))).await?;
+            }
+            if self
+                .ahead
+                .get(&partition)
+                .is_some_and(|end| offset + 1 >= *end)
+            {
+                self.ahead.remove(&partition);
+            }
+        }
+    }
+}
+
+/// The command that a message is, if it is one and for this worker.
+fn understood(
+    message: &BorrowedMessage<'_>,
     filter: &CommandFilter,
     metrics: &WorkerMetrics,
-    commands: &mpsc::Sender<Command>,
-) {
-    loop {
-        let received = tokio::select! {
-            received = consumer.recv() => received,
-            () = commands.closed() => return,
-        };
-        let message = match received {
-            Ok(message) => message,
-            Err(KafkaError::PartitionEOF(_)) => continue,
-            Err(error) if is_lost_position(&error) => {
-                tracing::warn!(%error, "Lost the place in the control topic, looking for it again");
-                return;
-            }
-            Err(error) => {
-                // librdkafka reconnects by itself.
-                tracing::debug!(%error, "Reading commands failed, trying again");
-                tokio::time::sleep(RETRY_INTERVAL).await;
-                continue;
-            }
-        };
-        let at = match message.timestamp() {
-            Timestamp::CreateTime(millis) | Timestamp::LogAppendTime(millis) => TimestampMs(millis),
-            Timestamp::NotAvailable => TimestampMs::now(),
-        };
-        match serde_json::from_slice::<Command>(message.payload().unwrap_or_default()) {
-            Ok(command) if filter.obeys(&command, at) => {
-                tracing::info!(command = ?command.command, "Received a command");
-                let kind = command.command.as_str();
-                metrics.commands.with_label_values(&[kind]).inc();
-                if commands.send(command).await.is_err() {
-                    return;
-                }
-            }
-            Ok(_) => {}
-            Err(error) => {
-                metrics.commands_malformed.inc();
-                tracing::warn!(
-                    topic = message.topic(), partition = message.partition(), offset = message.offset(), %error,
-                    "Skipped a message that is no command"
-                );
-            }
+) -> Option<Command> {
+    let at = match message.timestamp() {
+        Timestamp::CreateTime(millis) | Timestamp::LogAppendTime(millis) => TimestampMs(millis),
+        Timestamp::NotAvailable => TimestampMs::now(),
+    };
+    match serde_json::from_slice::<Command>(message.payload().unwrap_or_default()) {
+        Ok(command) if filter.obeys(&command, at) => {
+            tracing::info!(command = ?command.command, "Received a command");
+            let kind = command.command.as_str();
+            metrics.commands.with_label_values(&[kind]).inc();
+            Some(command)
+        }
+        Ok(_) => None,
+        Err(error) => {
+            metrics.commands_malformed.inc();
+            tracing::warn!(
+                topic = message.topic(), partition = message.partition(), offset = message.offset(), %error,
+                "Skipped a message that is no command"
+            );
+            None
         }
     }
 }
@@ -178,7 +237,7 @@ async fn assign(
     kafka: &KafkaConfig,
     queue: &QueueConfig,
     filter: &CommandFilter,
-) -> Result<StreamConsumer<KafkaContext>, ListenError> {
+) -> Result<Listener, ListenError> {
     let topic = queue.queue_control_topic.clone();
     let client_id = format!("{}-control", filter.telemetry_id);
     let group = format!("{}-control", queue.queue_id);
@@ -192,50 +251,60 @@ async fn assign(
     let from = filter.queue_started_at.min(filter.process_started_at) - LOOK_BACK_MS;
     let by_time = kafka.offsets_for_times;
     let assigned = tokio::task::spawn_blocking(move || {
-        let list = start_offsets(&consumer, &topic, partitions, by_time.then_some(from))?;
-        consumer.assign(&list).map(|()| consumer)
+        let starts = start_offsets(&consumer, &topic, partitions, by_time.then_some(from))?;
+        let mut list = TopicPartitionList::new();
+        for start in &starts {
+            list.add_partition_offset(&topic, start.partition, Offset::Offset(start.from))?;
+        }
+        consumer.assign(&list)?;
+        let ahead = starts.iter().filter(|start| start.from < start.end);
+        let ahead = ahead.map(|start| (start.partition, start.end)).collect();
+        Ok::<_, KafkaError>(Listener { consumer, ahead })
     });
     Ok(assigned
         .await
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?)
 }
 
-/// The offsets to begin at. End offsets are taken first: a command that comes during the look-up is behind them.
+/// Where to begin in a partition.
+struct Start {
+    partition: i32,
+    from: i64,
+    /// Behind the last message that was there when it was looked up.
+    end: i64,
+}
+
+/// The offsets to begin at: the first message since `since`, or the beginning if the broker can't look up. End
+/// offsets are taken first: a command that comes during the look-up is behind them.
 fn start_offsets(
     consumer: &StreamConsumer<KafkaContext>,
     topic: &str,
     partitions: i32,
-    from: Option<TimestampMs>,
-) -> Result<TopicPartitionList, KafkaError> {
-    let mut ends = Vec::new();
+    since: Option<TimestampMs>,
+) -> Result<Vec<Start>, KafkaError> {
+    let mut starts = Vec::new();
     for partition in 0..partitions {
-        ends.push(
-            consumer
-                .fetch_watermarks(topic, partition, REQUEST_TIMEOUT)?
-                .1,
-        );
+        let (from, end) = consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT)?;
+        starts.push(Start {
+            partition,
+            from,
+            end,
+        });
     }
-    let mut list = TopicPartitionList::new();
-    let Some(from) = from else {
-        for partition in 0..partitions {
-            list.add_partition_offset(topic, partition, Offset::Beginning)?;
-        }
-        return Ok(list);
+    let Some(since) = since else {
+        return Ok(starts);
     };
+    let mut list = TopicPartitionList::new();
     for partition in 0..partitions {
-        list.add_partition_offset(topic, partition, Offset::Offset(from.as_millis().max(0)))?;
+        list.add_partition_offset(topic, partition, Offset::Offset(since.as_millis().max(0)))?;
     }
     let found = consumer.offsets_for_times(list, REQUEST_TIMEOUT)?;
-    let mut starts = TopicPartitionList::new();
-    for (partition, end) in (0..partitions).zip(ends) {
-        let offset = match found
-            .find_partition(topic, partition)
-            .map(|element| element.offset())
-        {
+    for start in &mut starts {
+        let element = found.find_partition(topic, start.partition);
+        start.from = match element.map(|element| element.offset()) {
             Some(Offset::Offset(offset)) => offset,
-            _ => end,
+            _ => start.end,
         };
-        starts.add_partition_offset(topic, partition, Offset::Offset(offset))?;
     }
     Ok(starts)
 }

@@ -5,6 +5,7 @@
 //! - [`logging`], [`metrics`], [`ops_server`]: how a process is watched.
 //! - [`kafka`]: clients as every part sets them up, topics, and reading by offset.
 //! - [`control`]: commands to one worker. [`telemetry`]: its events, in order.
+//! - [`latency`]: how long things took, as percentiles.
 //! - [`shutdown`]: the one token that everything stops by, and why.
 //! - [`worker`]: [`worker::run_worker`], which puts all of it together.
 
@@ -13,6 +14,7 @@
 pub mod config;
 pub mod control;
 pub mod kafka;
+pub mod latency;
 pub mod logging;
 pub mod metrics;
 pub mod ops_server;

@@ -47,6 +47,23 @@ pub enum Ending {
     },
 }
 
+/// Is told of each event of a worker in order, before it goes to Kafka. It must not block.
+#[derive(Clone)]
+pub struct Observer(Arc<dyn Fn(&Event) + Send + Sync>);
+
+impl Observer {
+    /// Tells this function.
+    pub fn new(observe: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(observe))
+    }
+}
+
+impl std::fmt::Debug for Observer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Observer")
+    }
+}
+
 /// Publishes the events of one worker. Clones are the same worker.
 #[derive(Clone)]
 pub struct Telemetry {
@@ -59,6 +76,7 @@ struct Inner {
     template: Event,
     progress: Progress,
     metrics: WorkerMetrics,
+    observer: Option<Observer>,
     order: Mutex<Order>,
 }
 
@@ -81,6 +99,7 @@ impl Telemetry {
         version: &str,
         metrics: WorkerMetrics,
         health: Health,
+        observer: Option<Observer>,
     ) -> Result<Self, KafkaError> {
         let producer_id = queue.producer_id(service);
         let context = EventContext {
@@ -130,6 +149,7 @@ impl Telemetry {
             template,
             progress: Progress::default(),
             metrics,
+            observer,
             order: Mutex::default(),
         };
         Ok(Self {
@@ -244,6 +264,9 @@ impl Telemetry {
         order.seq += 1;
         order.ended = event.finished;
         event.seq = order.seq;
+        if let Some(Observer(observe)) = &inner.observer {
+            observe(&event);
+        }
         let kind = event.event.as_str();
         let payload = serde_json::to_string(&event).expect("an event has no key that is not text");
         let record: BaseRecord<'_, str, str> = BaseRecord::to(&inner.topic)

@@ -5,14 +5,20 @@
 
 mod cli;
 mod failure;
+mod obey;
 
 use std::{panic::AssertUnwindSafe, process::ExitCode, time::Duration};
 
 use futures::FutureExt;
 use prometheus::Registry;
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
 
-pub use cli::About;
+pub use cli::{About, Flag, FlagValue};
+use obey::Obey;
+
 pub use failure::{EXIT_CONFIG, EXIT_PERMANENT, Failure, Outcome, exit_code};
 
 use crate::{
@@ -20,13 +26,15 @@ use crate::{
     control::{self, CommandFilter},
     metrics::WorkerMetrics,
     ops_server::{self, Health},
-    protocol::{Command, CommandKind, InterruptReason, TimestampMs},
+    protocol::{Command, InterruptReason, TimestampMs},
     shutdown::{StopCause, StopSignal},
-    telemetry::{Ending, Progress, Telemetry},
+    telemetry::{Ending, Observer, Progress, Telemetry},
 };
 
 /// How long the last event is tried before the process exits.
 const LAST_EVENT_LIMIT: Duration = Duration::from_secs(5);
+/// How long the body waits for the commands of before its start, should the broker or the topic not answer.
+const CATCH_UP_LIMIT: Duration = Duration::from_secs(5);
 /// How long blocking calls into librdkafka may hold up the end of the process.
 const RUNTIME_LIMIT: Duration = Duration::from_millis(500);
 
@@ -39,6 +47,10 @@ pub struct WorkerSettings {
     pub version: &'static str,
     /// Whether a `stop` that drains lets it go on until its topic is empty, as it should for a writer.
     pub drains: bool,
+    /// Whether it reads commands at all. One that does not is ended by a signal or by itself.
+    pub listens: bool,
+    /// Who is told of each event, beside Kafka.
+    pub observer: Option<Observer>,
     /// The brokers.
     pub kafka: KafkaConfig,
     /// The workflow.
@@ -54,7 +66,7 @@ pub struct WorkerContext {
     pub stop: StopSignal,
     /// Where it reports its counts.
     pub progress: Progress,
-    /// Commands for it other than `start`, `stop` and `ping`.
+    /// Commands for it other than `start`, `stop` and `ping`. Closed from the beginning if it does not listen.
     pub commands: mpsc::Receiver<Command>,
 }
 
@@ -63,6 +75,8 @@ pub struct WorkerContext {
 /// - Signals are heard, `/metrics` and `/health/*` are served, and `started` is on its way before `body` begins.
 ///   A port that was asked for and is taken, or a client that librdkafka refuses to make, ends with 78.
 /// - SIGTERM, SIGINT and a `stop` for this worker cancel `ctx.stop`; the first cause counts. Pings are answered.
+/// - `body` begins once the commands of before the start were heard, so a `stop` among them always comes first; if the
+///   control topic does not answer within 5 s, without them.
 /// - `loading` is published by itself, from `ctx.progress`.
 /// - After the cancellation `body` has `SHUTDOWN_GRACE_SECS`, then it is aborted. A second signal aborts it at once, which is
 ///   `interrupted` too.
@@ -82,6 +96,8 @@ where
         service,
         version,
         drains,
+        listens,
+        observer,
         kafka,
         queue,
         ops,
@@ -99,6 +115,7 @@ where
             version,
             metrics.clone(),
             health.clone(),
+            observer,
         )?;
         anyhow::Ok((metrics, telemetry))
     };
@@ -111,52 +128,82 @@ where
     };
     telemetry.started();
 
-    let (to_listener, received) = mpsc::channel(16);
     let (to_body, commands) = mpsc::channel(16);
-    let filter = CommandFilter::new(&queue, service, process_started_at);
-    let background = [
-        tokio::spawn(control::listen(kafka, queue, filter, metrics, to_listener)),
-        tokio::spawn(obey(
-            received,
-            telemetry.clone(),
-            stop.clone(),
+    let mut background = vec![tokio::spawn({
+        let (telemetry, interval) = (telemetry.clone(), ops.progress_interval());
+        async move { telemetry.beat(interval).await }
+    })];
+    let (caught_up, until_caught_up) = oneshot::channel();
+    if listens {
+        let filter = CommandFilter::new(&queue, service, process_started_at);
+        let obey = Obey {
+            telemetry: telemetry.clone(),
+            stop: stop.clone(),
             drains,
             to_body,
-        )),
-        tokio::spawn({
-            let (telemetry, interval) = (telemetry.clone(), ops.progress_interval());
-            async move { telemetry.beat(interval).await }
-        }),
-    ];
+        };
+        let (heard, received) = mpsc::channel(16);
+        background.push(tokio::spawn(obey.all(received, caught_up)));
+        background.push(tokio::spawn(control::listen(
+            kafka, queue, filter, metrics, heard,
+        )));
+    } else {
+        // Nothing comes, and nothing is waited for.
+        drop(to_body);
+        let _ = caught_up.send(());
+    }
 
     let context = WorkerContext {
         stop: stop.clone(),
         progress: telemetry.progress().clone(),
         commands,
     };
-    // Also a panic while the future is made must become an event.
-    let task = match std::panic::catch_unwind(AssertUnwindSafe(|| body(context))) {
-        Ok(future) => tokio::spawn(future),
-        Err(panic) => tokio::spawn(async move { std::panic::resume_unwind(panic) }),
-    };
+    let task = spawn_caught(body, context, until_caught_up);
     let result = watch(task, &stop, &health, ops.shutdown_grace()).await;
 
     let (ending, code) = failure::ending(result, stop.cause());
-    match &ending {
-        Ending::Error { message, retryable } => {
-            tracing::error!(error = message, retryable, "Failed")
-        }
-        Ending::Finished => tracing::info!("Finished: {}", telemetry.progress().message()),
-        Ending::Interrupted(reason) => {
-            tracing::info!(?reason, "Interrupted: {}", telemetry.progress().message())
-        }
-    }
+    log_ending(&ending, telemetry.progress());
     telemetry.ended(&ending);
     background.iter().for_each(JoinHandle::abort);
     if !telemetry.flush(LAST_EVENT_LIMIT).await {
         tracing::warn!("The last event did not reach Kafka within {LAST_EVENT_LIMIT:?}");
     }
     ExitCode::from(code)
+}
+
+/// Spawns the body, which begins when the commands of before were heard. Also a panic while its future is made comes
+/// back as that of a task.
+fn spawn_caught<F, Fut>(
+    body: F,
+    context: WorkerContext,
+    until_caught_up: oneshot::Receiver<()>,
+) -> JoinHandle<Result<Outcome, Failure>>
+where
+    F: FnOnce(WorkerContext) -> Fut,
+    Fut: Future<Output = Result<Outcome, Failure>> + Send + 'static,
+{
+    match std::panic::catch_unwind(AssertUnwindSafe(|| body(context))) {
+        Ok(future) => tokio::spawn(async move {
+            let caught_up = tokio::time::timeout(CATCH_UP_LIMIT, until_caught_up).await;
+            if caught_up.is_err() {
+                tracing::warn!("The control topic does not answer, beginning without it");
+            }
+            future.await
+        }),
+        Err(panic) => tokio::spawn(async move { std::panic::resume_unwind(panic) }),
+    }
+}
+
+fn log_ending(ending: &Ending, progress: &Progress) {
+    match ending {
+        Ending::Error { message, retryable } => {
+            tracing::error!(error = message, retryable, "Failed")
+        }
+        Ending::Finished => tracing::info!("Finished: {}", progress.message()),
+        Ending::Interrupted(reason) => {
+            tracing::info!(?reason, "Interrupted: {}", progress.message())
+        }
+    }
 }
 
 /// Waits for the body; once told to end, for as long as the grace lasts.
@@ -185,29 +232,6 @@ async fn watch(
         }
     };
     joined.unwrap_or_else(|error| Err(Failure::panicked(error)))
-}
-
-/// Obeys what every worker obeys, and hands on the rest.
-async fn obey(
-    mut received: mpsc::Receiver<Command>,
-    telemetry: Telemetry,
-    stop: StopSignal,
-    drains: bool,
-    to_body: mpsc::Sender<Command>,
-) {
-    while let Some(command) = received.recv().await {
-        match command.command {
-            CommandKind::Start => {}
-            CommandKind::Ping => telemetry.pong(command.sent_at),
-            CommandKind::Stop if command.drains() && drains => stop.drain(),
-            CommandKind::Stop => stop.stop(StopCause::Command),
-            CommandKind::SimulateLoading | CommandKind::FailAfter => {
-                if to_body.try_send(command).is_err() {
-                    tracing::warn!("Ignored a command that this worker does not take");
-                }
-            }
-        }
-    }
 }
 
 /// Runs a worker's future on a runtime of its own, and does not wait for threads that hang in a client library.

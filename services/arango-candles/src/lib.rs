@@ -54,13 +54,15 @@ pub const ABOUT: About = About {
     version: env!("CARGO_PKG_VERSION"),
     summary: "Writes candles from a Kafka topic into an ArangoDB collection.",
     variables: config::VARIABLES,
+    flags: &[],
 };
 
 /// Runs the worker from its flags (the first is the program's name) and variables to its exit code.
 pub async fn run(args: impl Iterator<Item = OsString>, vars: Vars) -> ExitCode {
-    if let Err(answered) = ABOUT.answer_flags(args) {
-        return answered;
-    }
+    let vars = match ABOUT.vars(args, vars) {
+        Ok(vars) => vars,
+        Err(answered) => return answered,
+    };
     let config = match Config::from_vars(&vars) {
         Ok(config) => config,
         Err(error) => return ABOUT.refuse(&error),
@@ -79,6 +81,8 @@ pub async fn run(args: impl Iterator<Item = OsString>, vars: Vars) -> ExitCode {
         service: SERVICE,
         version: ABOUT.version,
         drains: true,
+        listens: true,
+        observer: None,
         kafka: config.kafka.clone(),
         queue: config.queue.clone(),
         ops: config.ops.clone(),

@@ -43,13 +43,15 @@ const ABOUT: About = About {
     version: env!("CARGO_PKG_VERSION"),
     summary: "Loads the final candles of a time range from the exchange's REST API and publishes them to Kafka.",
     variables: config::VARIABLES,
+    flags: &[],
 };
 
 /// Runs the loader with these arguments, the program's name first, and this environment.
 pub async fn run(args: impl IntoIterator<Item = OsString>, vars: Vars) -> ExitCode {
-    if let Err(code) = ABOUT.answer_flags(args) {
-        return code;
-    }
+    let vars = match ABOUT.vars(args, vars) {
+        Ok(vars) => vars,
+        Err(answered) => return answered,
+    };
     let config = match Config::from_vars(&vars) {
         Ok(config) => config,
         Err(error) => return ABOUT.refuse(&error),
@@ -65,6 +67,8 @@ pub async fn run(args: impl IntoIterator<Item = OsString>, vars: Vars) -> ExitCo
         service: SERVICE,
         version: ABOUT.version,
         drains: false,
+        listens: true,
+        observer: None,
         kafka: config.kafka.clone(),
         queue: config.queue.clone(),
         ops: config.ops.clone(),

@@ -1,11 +1,11 @@
-//! The few flags that a worker has: it is configured by its environment.
+//! The flags of a worker. It is configured by its environment; a flag is another way to set one of its variables.
 
 use std::{ffi::OsString, fmt::Write, process::ExitCode};
 
-use clap::{Command, error::ErrorKind};
+use clap::{Arg, ArgAction, Command, error::ErrorKind};
 
 use super::EXIT_CONFIG;
-use crate::config::{ConfigError, Variable};
+use crate::config::{ConfigError, Variable, Vars};
 
 /// Columns of the table of variables: a name, a space, its meaning.
 const NAME_WIDTH: usize = 26;
@@ -30,6 +30,43 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
+/// A flag that sets a variable, and wins over the environment.
+#[derive(Debug, Clone, Copy)]
+pub struct Flag {
+    /// Without the dashes.
+    pub name: &'static str,
+    /// The variable that it sets.
+    pub variable: &'static str,
+    /// What it sets it to.
+    pub value: FlagValue,
+    /// What it does.
+    pub meaning: &'static str,
+}
+
+/// What a flag sets its variable to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlagValue {
+    /// Always to this.
+    Sets(&'static str),
+    /// To what follows the flag, which is called so in the help.
+    Takes(&'static str),
+}
+
+impl Flag {
+    fn arg(&self) -> Arg {
+        let help = match self.value {
+            FlagValue::Sets("true") => format!("{} [env: {}]", self.meaning, self.variable),
+            FlagValue::Sets(value) => format!("{} [env: {}={value}]", self.meaning, self.variable),
+            FlagValue::Takes(_) => format!("{} [env: {}=]", self.meaning, self.variable),
+        };
+        let arg = Arg::new(self.name).long(self.name).help(help);
+        match self.value {
+            FlagValue::Sets(_) => arg.action(ArgAction::SetTrue),
+            FlagValue::Takes(name) => arg.value_name(name).allow_negative_numbers(true),
+        }
+    }
+}
+
 /// What a worker says about itself.
 #[derive(Debug, Clone, Copy)]
 pub struct About {
@@ -41,29 +78,46 @@ pub struct About {
     pub summary: &'static str,
     /// Its variables, a list a section.
     pub variables: &'static [&'static [Variable]],
+    /// Its flags beside `--help` and `--version`.
+    pub flags: &'static [Flag],
 }
 
 impl About {
-    /// Answers `--help` and `--version`; the first of `args` is the program's name.
+    /// The variables as flags leave them; the first of `args` is the program's name. Answers `--help` and `--version`.
     ///
     /// # Errors
     /// The code to exit with: 0 after an answer, 78 after flags that it does not have.
-    pub fn answer_flags(&self, args: impl IntoIterator<Item = OsString>) -> Result<(), ExitCode> {
-        let error = match self.command().try_get_matches_from(args) {
-            Ok(_) => return Ok(()),
-            Err(error) => error,
+    pub fn vars(
+        &self,
+        args: impl IntoIterator<Item = OsString>,
+        mut vars: Vars,
+    ) -> Result<Vars, ExitCode> {
+        let matches = match self.command().try_get_matches_from(args) {
+            Ok(matches) => matches,
+            Err(error) => {
+                let answered = matches!(
+                    error.kind(),
+                    ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+                );
+                // Nothing can be said if even the terminal is gone.
+                let _ = error.print();
+                return Err(if answered {
+                    ExitCode::SUCCESS
+                } else {
+                    ExitCode::from(EXIT_CONFIG)
+                });
+            }
         };
-        let answered = matches!(
-            error.kind(),
-            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
-        );
-        // Nothing can be said if even the terminal is gone.
-        let _ = error.print();
-        Err(if answered {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::from(EXIT_CONFIG)
-        })
+        for flag in self.flags {
+            let value = match flag.value {
+                FlagValue::Sets(value) => matches.get_flag(flag.name).then(|| value.to_owned()),
+                FlagValue::Takes(_) => matches.get_one::<String>(flag.name).cloned(),
+            };
+            if let Some(value) = value {
+                vars.insert(flag.variable.to_owned(), value);
+            }
+        }
+        Ok(vars)
     }
 
     /// Says what is wrong with the configuration, on stderr.
@@ -81,6 +135,7 @@ impl About {
             .bin_name(self.service)
             .version(self.version)
             .about(self.summary)
+            .args(self.flags.iter().map(Flag::arg))
             // The table is wrapped already.
             .term_width(0)
             .after_help(self.variables_help())
@@ -136,6 +191,20 @@ mod tests {
         version: "0.1.0",
         summary: "Does something.",
         variables: &[QueueConfig::VARIABLES, OpsConfig::VARIABLES],
+        flags: &[
+            Flag {
+                name: "debug",
+                variable: "LOG_LEVEL",
+                value: FlagValue::Sets("debug"),
+                meaning: "logs more",
+            },
+            Flag {
+                name: "run",
+                variable: "RUN",
+                value: FlagValue::Takes("N"),
+                meaning: "the run",
+            },
+        ],
     };
 
     #[test]
@@ -159,9 +228,30 @@ mod tests {
     }
 
     #[test]
+    fn a_flag_sets_its_variable() {
+        let help = ABOUT.command().render_help().to_string();
+        assert!(
+            help.contains("--run <N>") && help.contains("[env: RUN=]"),
+            "{help}"
+        );
+        assert!(help.contains("[env: LOG_LEVEL=debug]"), "{help}");
+        let vars = |args: &[&str]| {
+            let given = Vars::from([("RUN".to_owned(), "1".to_owned())]);
+            ABOUT.vars(args.iter().map(OsString::from), given).unwrap()
+        };
+        assert_eq!(vars(&["some-worker"])["RUN"], "1");
+        assert_eq!(vars(&["some-worker", "--run", "-2"])["RUN"], "-2");
+        let both = vars(&["some-worker", "--run=3", "--debug"]);
+        assert_eq!(
+            (both["RUN"].as_str(), both["LOG_LEVEL"].as_str()),
+            ("3", "debug")
+        );
+    }
+
+    #[test]
     fn flags_that_it_does_not_have_are_bad_configuration() {
-        let answer = |args: &[&str]| ABOUT.answer_flags(args.iter().map(OsString::from));
-        assert_eq!(answer(&["some-worker"]), Ok(()));
+        let answer = |args: &[&str]| ABOUT.vars(args.iter().map(OsString::from), Vars::new());
+        assert_eq!(answer(&["some-worker"]), Ok(Vars::new()));
         assert_eq!(answer(&["some-worker", "--fast"]), Err(ExitCode::from(78)));
         assert_eq!(
             answer(&["some-worker", "--version"]),

@@ -50,6 +50,8 @@ impl Probe {
             service,
             version: "0.0.0",
             drains: false,
+            listens: true,
+            observer: None,
             kafka: kafka.unwrap(),
             queue: queue.unwrap(),
             ops: ops.unwrap(),

@@ -121,6 +121,83 @@ async fn a_stop_from_before_the_start_is_obeyed_and_an_old_ping_is_not_answered(
 }
 
 #[tokio::test]
+async fn a_stop_from_before_the_start_comes_before_the_body() {
+    let probe = Probe::start();
+    for _ in 0..5 {
+        probe.send(Command::new(CommandKind::Ping, QUEUE)).await;
+    }
+    probe.stop_all().await;
+    let launched = seconds_from_now(-1);
+    let settings = probe.settings("some-worker", &[("QUEUE_STARTED_AT", &launched)]);
+    let worker = probe.spawn(settings, |ctx| async move {
+        if ctx.stop.is_cancelled() {
+            Ok(Outcome::Stopped)
+        } else {
+            Ok(Outcome::Done)
+        }
+    });
+    tokio::time::timeout(LIMIT, worker).await.unwrap().unwrap();
+    let last = probe.until_ended().await.pop().unwrap();
+    assert_eq!(last.event, EventKind::Interrupted, "{last:?}");
+}
+
+#[tokio::test]
+async fn a_worker_that_does_not_listen_hears_nothing() {
+    let probe = Probe::start();
+    let launched = seconds_from_now(-1);
+    let settings = streamforge_utils::worker::WorkerSettings {
+        listens: false,
+        ..probe.settings("deaf", &[("QUEUE_STARTED_AT", &launched)])
+    };
+    probe.stop_all().await;
+    let other = probe.spawn(probe.settings("other", &[]), until_stopped);
+    let deaf = probe.spawn(settings, |mut ctx| async move {
+        assert!(ctx.commands.recv().await.is_none(), "no command ever comes");
+        tokio::select! {
+            () = ctx.stop.cancelled() => Ok(Outcome::Stopped),
+            () = tokio::time::sleep(Duration::from_secs(2)) => Ok(Outcome::Done),
+        }
+    });
+    probe.events(|events| events.len() >= 2).await;
+    probe.stop_all().await;
+    assert_eq!(other.await.unwrap(), ExitCode::SUCCESS);
+    assert_eq!(deaf.await.unwrap(), ExitCode::SUCCESS);
+    let events = probe
+        .events(|events| events.iter().filter(|event| event.finished).count() == 2)
+        .await;
+    let deaf = events
+        .iter()
+        .find(|event| event.finished && event.service == "deaf");
+    assert_eq!(deaf.unwrap().event, EventKind::Finished);
+}
+
+#[tokio::test]
+async fn an_observer_sees_what_kafka_gets() {
+    let probe = Probe::start();
+    let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let observer = streamforge_utils::telemetry::Observer::new({
+        let seen = std::sync::Arc::clone(&seen);
+        move |event| seen.lock().unwrap().push((event.seq, event.event))
+    });
+    let settings = streamforge_utils::worker::WorkerSettings {
+        observer: Some(observer),
+        ..probe.settings("some-worker", &[])
+    };
+    let worker = probe.spawn(settings, until_stopped);
+    probe.events(|events| !events.is_empty()).await;
+    probe.send(Command::new(CommandKind::Ping, QUEUE)).await;
+    probe.stop_all().await;
+    worker.await.unwrap();
+    let published = probe.until_ended().await;
+    let published: Vec<_> = published
+        .iter()
+        .map(|event| (event.seq, event.event))
+        .collect();
+    assert_eq!(*seen.lock().unwrap(), published);
+    assert_eq!(published.len(), 3, "{published:?}");
+}
+
+#[tokio::test]
 async fn a_ping_is_answered_with_its_own_time() {
     let probe = Probe::start();
     let worker = probe.spawn(probe.settings("some-worker", &[]), until_stopped);
