@@ -1,10 +1,14 @@
 //! What can be typed, and what is refused before anything starts: exit code 2, as people expect of a command.
 
+mod up;
+
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
 use streamforge_utils::protocol::{Interval, Symbol, TimeRange};
 use url::Url;
+
+pub(crate) use up::UpArgs;
 
 /// Binance's own market data, without an account.
 pub(crate) const LIVE_API_URL: &str = "https://data-api.binance.vision";
@@ -21,6 +25,7 @@ const HELP: &str = "\
 Examples:
   streamforge demo                           a week of candles, from an exchange to a database
   streamforge demo --help                    all that a demo can do
+  streamforge up                             a broker, a database and an exchange that stay, for your own workers
   streamforge worker --list                  the workers that this binary holds
   streamforge worker loader-api-candles --help
 
@@ -29,6 +34,7 @@ Exit codes: 0 all was done; 2 wrong usage; others are those of the subcommand, i
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Demo(Box<DemoArgs>),
+    Up(Box<UpArgs>),
     Worker(WorkerArgs),
 }
 
@@ -53,21 +59,8 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_name = "FROM:TO")]
     pub(crate) time_range: Option<TimeRange>,
 
-    /// Load from Binance itself; needs the network
-    #[arg(long, conflicts_with_all = ["replay", "seed"])]
-    pub(crate) live: bool,
-
-    /// Another address of Binance's API
-    #[arg(long, value_name = "URL", requires = "live", default_value = LIVE_API_URL, hide_default_value = true)]
-    pub(crate) api_url: Url,
-
-    /// Load what Binance once answered: a file with the body of /api/v3/klines; may be given several times, of one symbol and interval
-    #[arg(long, value_name = "FILE", conflicts_with = "seed")]
-    pub(crate) replay: Vec<PathBuf>,
-
-    /// What the generated candles are made of; the same number makes the same candles
-    #[arg(long, value_name = "N", default_value_t = 7)]
-    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) exchange: ExchangeArgs,
 
     /// Stay up after the load, until Ctrl-C, and say how to look at what is there
     #[arg(long)]
@@ -84,6 +77,26 @@ pub(crate) struct DemoArgs {
     /// Print one JSON object at the end
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Which exchange it is.
+#[derive(Debug, Args)]
+pub(crate) struct ExchangeArgs {
+    /// Load from Binance itself; needs the network
+    #[arg(long, conflicts_with_all = ["replay", "seed"])]
+    pub(crate) live: bool,
+
+    /// Another address of Binance's API
+    #[arg(long, value_name = "URL", requires = "live", default_value = LIVE_API_URL, hide_default_value = true)]
+    pub(crate) api_url: Url,
+
+    /// Load what Binance once answered: a file with the body of /api/v3/klines; may be given several times, of one symbol and interval
+    #[arg(long, value_name = "FILE", conflicts_with = "seed")]
+    pub(crate) replay: Vec<PathBuf>,
+
+    /// What the generated candles are made of; the same number makes the same candles
+    #[arg(long, value_name = "N", default_value_t = 7)]
+    pub(crate) seed: u64,
 }
 
 const DEMO_HELP: &str = "\
@@ -172,7 +185,7 @@ mod tests {
         let typed = ["streamforge", "worker"].iter().chain(typed);
         match Cli::try_parse_from(typed).unwrap().command {
             Command::Worker(args) => args.worker.unwrap(),
-            Command::Demo(_) => unreachable!("worker was typed"),
+            _ => unreachable!("worker was typed"),
         }
     }
 
@@ -186,6 +199,7 @@ mod tests {
         for (typed, codes) in [
             (&["--help"][..], &["0", "2"][..]),
             (&["demo", "--help"], &["0", "1", "2", "130", "143"]),
+            (&["up", "--help"], &["0", "1", "2", "130", "143"]),
             (
                 &["worker", "--help"],
                 &["0", "1", "2", "70", "78", "130", "143"],
@@ -237,6 +251,13 @@ mod tests {
                 &["demo", "--time-range", "2024-08-02:2024-08-01"],
                 "reversed",
             ),
+            (
+                &["up", "--live", "--symbol", "BTCUSDT"],
+                "cannot be used with",
+            ),
+            (&["up", "--interval", "1h"], "--replay"),
+            (&["up", "--queue-id", "try"], "is no queue id"),
+            (&["up", "--partitions", "0"], "0 is not in 1..=1000"),
         ] {
             let refusal = refusal(typed);
             assert!(refusal.contains(message), "{typed:?} gave {refusal}");

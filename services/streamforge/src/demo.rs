@@ -3,12 +3,12 @@
 //! Its promise: nothing is left behind but what was asked for (`--data`, `--logs`) and the logs of a failure; stdout
 //! has the result and nothing else; the exit code says whether everything arrived.
 
+mod environment;
 mod events;
 mod launch;
 mod logs;
 mod plan;
 mod progress;
-mod stack;
 mod summary;
 mod workers;
 
@@ -21,20 +21,22 @@ use std::{
 
 use anyhow::Context;
 use futures::future::try_join_all;
-use streamforge_utils::{
-    config::Vars,
-    protocol::TimestampMs,
-    shutdown::{StopCause, StopSignal},
-};
+use streamforge_utils::{config::Vars, protocol::TimestampMs, shutdown::StopSignal};
 use tokio::time::Instant;
 
-use crate::cli::{DemoArgs, refuse_usage};
+use crate::{
+    cli::{DemoArgs, refuse_usage},
+    signals,
+    source::Source,
+    stack::Stack,
+    talk::say,
+};
+use environment::worker_vars;
 use events::{Board, Events};
 use launch::BothEnded;
 use logs::Logs;
-use plan::{PlanError, Source, Workflow};
+use plan::{PlanError, Workflow};
 use progress::Screen;
-use stack::Stack;
 use summary::{Counted, Outcome, Report, WorkflowReport};
 use workers::{Worker, inherited};
 
@@ -45,12 +47,7 @@ const SERVICES: [&str; 2] = [loader_api_candles::SERVICE, arango_candles::SERVIC
 
 /// Runs a demo to its end. `vars` is the environment, of which workers inherit next to nothing.
 pub(crate) async fn run(args: DemoArgs, vars: Vars) -> ExitCode {
-    let launched = TimestampMs::now();
-    let planned = Source::new(&args).and_then(|source| {
-        let workflows = plan::workflows(&args, &source, launched)?;
-        Ok((source, workflows))
-    });
-    let (source, workflows) = match planned {
+    let (source, workflows) = match planned(&args) {
         Ok(planned) => planned,
         Err(error) => return refuse(error),
     };
@@ -71,14 +68,16 @@ pub(crate) async fn run(args: DemoArgs, vars: Vars) -> ExitCode {
     }
 }
 
+fn planned(args: &DemoArgs) -> Result<(Source, Vec<Workflow>), PlanError> {
+    let launched = TimestampMs::now();
+    let source = Source::new(&args.exchange, &args.symbols, args.interval)?;
+    let workflows = plan::workflows(args, &source, launched)?;
+    Ok((source, workflows))
+}
+
 fn refuse(error: PlanError) -> ExitCode {
     let error = anyhow::Error::from(error);
     refuse_usage("demo", &format!("{error:#}"))
-}
-
-/// Says it to the person, who looks at stderr.
-fn say(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
 }
 
 struct Demo<'a> {
@@ -96,7 +95,11 @@ impl Demo<'_> {
             .context("listen for signals")?;
         let mut logs = Logs::open(self.args.logs.as_deref())?;
         logs.start_own()?;
-        let stack = Stack::start(self.source, self.workflows, self.args.data.as_deref()).await?;
+        let symbols: Vec<_> = self.workflows.iter().map(|w| w.symbol.clone()).collect();
+        let stack = Stack::start(self.source, &symbols, self.args.data.as_deref()).await?;
+        for workflow in self.workflows {
+            stack.create_topics(&workflow.data_topic, workflow.partitions)?;
+        }
         let result = self.load(&stack, &logs).await;
         self.show_logs(&mut logs, result.as_ref().ok());
         let report = result?;
@@ -108,10 +111,7 @@ impl Demo<'_> {
         Ok(match report.outcome {
             Outcome::Finished => ExitCode::SUCCESS,
             Outcome::Failed => ExitCode::FAILURE,
-            Outcome::Interrupted => ExitCode::from(match self.stop.cause() {
-                Some(StopCause::Terminate) => 143,
-                _ => 130,
-            }),
+            Outcome::Interrupted => signals::exit_code(self.stop),
         })
     }
 
@@ -161,7 +161,7 @@ impl Demo<'_> {
         let outside =
             matches!(self.source, Source::Live(_)) && service == loader_api_candles::SERVICE;
         let mut vars = inherited(self.vars, outside);
-        vars.extend(stack.worker_vars(workflow, service));
+        vars.extend(worker_vars(stack, workflow, service));
         Ok(Worker {
             service,
             vars,

@@ -2,6 +2,11 @@
 
 mod cli;
 mod demo;
+mod signals;
+mod source;
+mod stack;
+mod talk;
+mod up;
 mod worker;
 
 use std::process::ExitCode;
@@ -14,6 +19,7 @@ use cli::{Cli, Command};
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Demo(args) => block_on(demo::run(*args, process_vars())),
+        Command::Up(args) => block_on(up::run(*args, process_vars())),
         Command::Worker(args) => worker::run(args, process_vars()),
     }
 }

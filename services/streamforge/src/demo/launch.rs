@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     events::Board,
     plan::Workflow,
-    stack::Stack,
     workers::{Ended, Worker},
 };
+use crate::stack::Stack;
 
 /// How long the other worker may take to end after one has failed and it was told.
 const WIND_DOWN_LIMIT: Duration = Duration::from_secs(60);

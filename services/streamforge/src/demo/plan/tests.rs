@@ -8,7 +8,7 @@ fn args(typed: &[&str]) -> DemoArgs {
     let command = ["streamforge", "demo"].iter().chain(typed);
     match Cli::try_parse_from(command).unwrap().command {
         Command::Demo(args) => *args,
-        Command::Worker(_) => unreachable!("demo was typed"),
+        _ => unreachable!("demo was typed"),
     }
 }
 
@@ -18,7 +18,8 @@ fn launched() -> TimestampMs {
 
 fn planned(typed: &[&str]) -> Result<Vec<Workflow>, PlanError> {
     let args = args(typed);
-    workflows(&args, &Source::new(&args)?, launched())
+    let source = Source::new(&args.exchange, &args.symbols, args.interval)?;
+    workflows(&args, &source, launched())
 }
 
 fn refusal(typed: &[&str]) -> String {
@@ -121,55 +122,6 @@ fn a_replay_loads_what_was_recorded() {
         assert_eq!(refusal, wrong);
     }
     assert!(refusal(&["--replay", "nowhere.json"]).contains("can't read nowhere.json"));
-}
-
-fn times(texts: &[(&str, &str)]) -> Vec<(TimestampMs, TimestampMs)> {
-    let time = |text: &str| text.parse().unwrap();
-    let times = texts.iter();
-    times
-        .map(|(open, close)| (time(open), time(close)))
-        .collect()
-}
-
-/// As many candles of `interval` as told, one after the other from `first` on.
-fn regular(interval: Interval, first: &str, count: usize) -> Vec<(TimestampMs, TimestampMs)> {
-    let first: TimestampMs = first.parse().unwrap();
-    let grid = Grid::new(interval, first);
-    let opens = std::iter::successors(Some(first), |open| Some(grid.next(*open)));
-    let candles = opens.map(|open| (open, grid.next(open) - 1));
-    candles.take(count).collect()
-}
-
-#[test]
-fn candles_are_of_one_interval_only() {
-    // The last minute of an hour, and the last day of a week and of a month, end where those end.
-    let first = "2021-01-25T00:00:00Z";
-    for interval in Interval::ALL {
-        let first = match interval {
-            Interval::Month1 => "2021-01-01T00:00:00Z",
-            _ => first,
-        };
-        let candles = regular(interval, first, 100);
-        for other in Interval::ALL {
-            let is_of = are_of(other, candles[0].0, &candles);
-            assert_eq!(is_of, interval == other, "{interval} as {other}");
-            for candle in &candles {
-                let is_of = are_of(other, candle.0, &[*candle]);
-                assert!(!is_of || interval == other, "{candle:?} as {other}");
-            }
-        }
-    }
-}
-
-#[test]
-fn a_few_irregular_candles_do_no_harm() {
-    let mut candles = regular(Interval::Hour1, "2021-04-25T00:00:00Z", 4);
-    candles.extend(times(&[
-        ("2021-04-25T04:00:00Z", "2021-04-25T04:00:58.145Z"),
-        ("2018-02-09T09:28:00Z", "2018-02-09T09:59:59.999Z"),
-    ]));
-    assert!(are_of(Interval::Hour1, candles[0].0, &candles));
-    assert!(!are_of(Interval::Minute1, candles[0].0, &candles));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The broker, the database and the exchange of a demo, in this process, and how its workers reach them.
+//! The broker, the database and the exchange of `demo` and `up`, in this process, and how other processes reach them.
 
 use std::{path::Path, time::Duration};
 
@@ -12,11 +12,11 @@ use streamforge_devstack::{
 };
 use streamforge_utils::{
     config::Vars,
-    protocol::{TimestampMs, telemetry_id},
+    protocol::{Symbol, TimestampMs},
 };
 use url::Url;
 
-use super::plan::{Source, Workflow};
+use crate::source::Source;
 
 const DATABASE: &str = "streamforge";
 const USER: &str = "root";
@@ -24,15 +24,15 @@ const USER: &str = "root";
 /// How long the database may take to answer a question.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
-/// What runs while a demo runs. It ends when this is dropped; [`Stack::stop`] also brings the store to disk.
-pub(super) struct Stack {
-    pub(super) kafka: MockKafka,
+/// A stack that runs. It ends when this is dropped; [`Stack::stop`] also brings the store to disk.
+pub(crate) struct Stack {
+    pub(crate) kafka: MockKafka,
     arango: ArangoServer,
     arango_password: String,
     /// None if the exchange is the real one.
     exchange: Option<Exchange>,
     api_url: Url,
-    started: TimestampMs,
+    pub(crate) started: TimestampMs,
     http: reqwest::Client,
 }
 
@@ -41,7 +41,7 @@ fn cannot_start(error: StartError, data: Option<&Path>) -> anyhow::Error {
     if let (StartError::Store(OpenError::Store(source)), Some(folder)) = (&error, data)
         && matches!(**source, redb::Error::DatabaseAlreadyOpen)
     {
-        return anyhow::anyhow!("{} is used by another demo", folder.display());
+        return anyhow::anyhow!("{} is used by another demo or dev stack", folder.display());
     }
     anyhow::Error::from(error).context("start the database")
 }
@@ -52,21 +52,17 @@ struct Count {
 }
 
 impl Stack {
-    /// Starts everything, with the topics of `workflows`. The store of the database is in memory, or in `data`.
+    /// Starts everything. The exchange has `symbols` if its candles are generated, those that it has by default if
+    /// there are none. The store of the database is in memory, or in `data`.
     ///
     /// # Errors
     /// Something of it can't start.
-    pub(super) async fn start(
+    pub(crate) async fn start(
         source: &Source,
-        workflows: &[Workflow],
+        symbols: &[Symbol],
         data: Option<&Path>,
     ) -> anyhow::Result<Self> {
         let kafka = MockKafka::start().context("start the broker")?;
-        for workflow in workflows {
-            kafka
-                .create_data_topics(&workflow.data_topic, workflow.partitions)
-                .with_context(|| format!("make the topic {}", workflow.data_topic))?;
-        }
         let arango_password: String = rand::rng()
             .sample_iter(Alphanumeric)
             .take(24)
@@ -84,8 +80,9 @@ impl Stack {
         let exchange = match source {
             Source::Live(_) => None,
             Source::Replay(recording) => Some(Exchange::builder().recording(recording.clone())),
+            Source::Generated(seed) if symbols.is_empty() => Some(Exchange::builder().seed(*seed)),
             Source::Generated(seed) => {
-                let symbols = workflows.iter().map(|workflow| workflow.symbol.as_str());
+                let symbols = symbols.iter().map(Symbol::as_str);
                 Some(Exchange::builder().seed(*seed).symbols(symbols))
             }
         };
@@ -114,8 +111,18 @@ impl Stack {
         })
     }
 
+    /// Makes a workflow's data topic and its dead-letter topic.
+    ///
+    /// # Errors
+    /// One of them is there already.
+    pub(crate) fn create_topics(&self, data_topic: &str, partitions: i32) -> anyhow::Result<()> {
+        self.kafka
+            .create_data_topics(data_topic, partitions)
+            .with_context(|| format!("make the topic {data_topic}"))
+    }
+
     /// Where everything is, for people.
-    pub(super) fn places(&self) -> String {
+    pub(crate) fn places(&self) -> String {
         format!(
             "Kafka on {}, ArangoDB on {}, {} on {}",
             self.kafka.bootstrap_servers(),
@@ -129,8 +136,8 @@ impl Stack {
         )
     }
 
-    /// What another process needs to look at this stack, the database's password of this one demo included.
-    pub(super) fn vars(&self) -> Vars {
+    /// What another process needs to look at this stack, the database's password of this one stack included.
+    pub(crate) fn vars(&self) -> Vars {
         let mut vars = self.kafka.vars();
         vars.extend(
             [
@@ -146,58 +153,18 @@ impl Stack {
     }
 
     /// A command that shows the newest candles of a collection, for a shell with [`Stack::vars`].
-    pub(super) fn example(&self, collection: &str) -> String {
+    pub(crate) fn example(&self, collection: &str) -> String {
         format!(
             "curl -s -u \"$ARANGO_USER:$ARANGO_PASSWORD\" \"$ARANGO_URL/_db/$ARANGO_DB/_api/cursor\" \\\n  \
              -d '{{\"query\": \"FOR d IN {collection} SORT d.open_time DESC LIMIT 3 RETURN d\"}}'\n"
         )
     }
 
-    /// The whole configuration of one worker. It gets no more than it needs: a loader knows nothing of the database.
-    pub(super) fn worker_vars(&self, workflow: &Workflow, service: &str) -> Vars {
-        let mut vars = self.vars();
-        let other = if service == arango_candles::SERVICE {
-            "BINANCE_"
-        } else {
-            "ARANGO_"
-        };
-        vars.retain(|name, _| !name.starts_with(other));
-        let started = self.started.as_millis() as f64 / 1_000.0;
-        let key = if workflow.partitions > 1 {
-            "record"
-        } else {
-            "symbol"
-        };
-        vars.extend(
-            [
-                ("QUEUE_ID", workflow.queue_id.to_string()),
-                ("SYMBOL", workflow.symbol.to_string()),
-                ("TYPE", workflow.kind().to_string()),
-                ("TIME_RANGE", workflow.range.to_string()),
-                ("KAFKA_TOPIC", workflow.data_topic.clone()),
-                ("COLLECTION_NAME", workflow.collection.clone()),
-                (
-                    "TELEMETRY_PRODUCER_ID",
-                    telemetry_id(service, &workflow.queue_id, 1),
-                ),
-                ("QUEUE_STARTED_AT", started.to_string()),
-                ("TOPIC_PARTITIONS", workflow.partitions.to_string()),
-                ("PARTITION_KEY", key.to_owned()),
-                ("METRICS_PORT", "0".to_owned()),
-                ("PROGRESS_INTERVAL_SECS", "0.2".to_owned()),
-                ("RETRY_DEADLINE_SECS", "60".to_owned()),
-                ("LOG_FORMAT", "text".to_owned()),
-            ]
-            .map(|(name, value)| (name.to_owned(), value)),
-        );
-        vars
-    }
-
     /// How many documents a collection has, asked over HTTP as anyone would; 0 if it is not there.
     ///
     /// # Errors
     /// The database does not say.
-    pub(super) async fn count(&self, collection: &str) -> anyhow::Result<u64> {
+    pub(crate) async fn count(&self, collection: &str) -> anyhow::Result<u64> {
         let url = format!(
             "{}/_db/{DATABASE}/_api/collection/{collection}/count",
             self.arango.url()
@@ -216,7 +183,7 @@ impl Stack {
     }
 
     /// Stops everything; what the database holds is on disk if it has a folder.
-    pub(super) async fn stop(self) {
+    pub(crate) async fn stop(self) {
         if let Some(exchange) = self.exchange {
             exchange.stop().await;
         }
@@ -238,7 +205,10 @@ mod tests {
         let second = Stack::start(&source, &[], Some(folder.path())).await;
         let error = format!("{:#}", second.err().unwrap());
         let folder = folder.path().display();
-        assert_eq!(error, format!("{folder} is used by another demo"));
+        assert_eq!(
+            error,
+            format!("{folder} is used by another demo or dev stack")
+        );
         first.stop().await;
     }
 }

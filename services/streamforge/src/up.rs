@@ -1,0 +1,138 @@
+//! `streamforge up`: a dev stack that stays, and what other terminals need to use it.
+//!
+//! Its promise: once the variables are printed and in their file, everything answers and the topics are there; the
+//! file is gone when the stack is. stdout has the variables and nothing else.
+
+mod advice;
+mod env_file;
+
+use std::{
+    collections::BTreeSet,
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use anyhow::Context;
+use streamforge_utils::{config::Vars, protocol::data_topic, shutdown::StopSignal};
+use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
+
+use crate::{
+    cli::{UpArgs, refuse_usage},
+    signals,
+    source::{Source, SourceError},
+    stack::Stack,
+    talk::say,
+};
+use advice::Advice;
+use env_file::EnvFile;
+
+/// What was typed can't be done.
+#[derive(Debug, thiserror::Error)]
+enum UsageError {
+    #[error("--{flag} {value} was given twice")]
+    Twice { flag: &'static str, value: String },
+    #[error(transparent)]
+    Source(#[from] SourceError),
+}
+
+/// Keeps a stack up until a signal ends it. `vars` is the environment.
+pub(crate) async fn run(args: UpArgs, vars: Vars) -> ExitCode {
+    let source = match checked(&args) {
+        Ok(source) => source,
+        Err(error) => {
+            let error = anyhow::Error::from(error);
+            return refuse_usage("up", &format!("{error:#}"));
+        }
+    };
+    start_logging(vars.get("LOG_LEVEL"));
+    let stop = StopSignal::new();
+    match keep_up(&args, &source, &stop).await {
+        Ok(code) => code,
+        Err(error) => {
+            say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn checked(args: &UpArgs) -> Result<Source, UsageError> {
+    refuse_twice("symbol", args.symbols.iter().map(ToString::to_string))?;
+    refuse_twice("queue-id", args.queue_ids.iter().map(ToString::to_string))?;
+    Ok(Source::new(&args.exchange, &args.symbols, args.interval)?)
+}
+
+fn refuse_twice(
+    flag: &'static str,
+    values: impl IntoIterator<Item = String>,
+) -> Result<(), UsageError> {
+    let mut seen = BTreeSet::new();
+    for value in values {
+        if !seen.insert(value.clone()) {
+            return Err(UsageError::Twice { flag, value });
+        }
+    }
+    Ok(())
+}
+
+/// Errors of the stack, or what `level` asks for, to stderr.
+fn start_logging(level: Option<&String>) {
+    let level = level.and_then(|level| level.parse::<Targets>().ok());
+    let filter = level.unwrap_or_else(|| Targets::new().with_default(tracing::Level::ERROR));
+    let lines = tracing_subscriber::fmt::layer()
+        .with_ansi(false)
+        .with_writer(io::stderr);
+    // Fails only if logging was started before, which is good enough.
+    let _ = tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
+        .try_init();
+}
+
+async fn keep_up(args: &UpArgs, source: &Source, stop: &StopSignal) -> anyhow::Result<ExitCode> {
+    stop.listen_for_signals().context("listen for signals")?;
+    let file = EnvFile::reserve(&args.env_file)?;
+    let stack = tokio::select! {
+        biased;
+        () = stop.cancelled() => return Ok(signals::exit_code(stop)),
+        stack = start(args, source) => stack?,
+    };
+    let vars = stack.vars();
+    let lines = env_file::lines(&vars)?;
+    let file = file.publish(&lines)?;
+    print(&if args.json {
+        serde_json::to_string(&vars)? + "\n"
+    } else {
+        lines
+    })?;
+    let advice = Advice {
+        places: &stack.places(),
+        data: args.data.as_deref(),
+        queue_ids: &args.queue_ids,
+        env_file: file.path(),
+    };
+    say(&advice.text());
+    stop.cancelled().await;
+    // First of all, so that nobody reads it who would find nothing.
+    drop(file);
+    say("Ending the dev stack; a second Ctrl-C does not wait for it.");
+    Ok(tokio::select! {
+        () = stack.stop() => ExitCode::SUCCESS,
+        () = stop.at_once() => signals::exit_code(stop),
+    })
+}
+
+async fn start(args: &UpArgs, source: &Source) -> anyhow::Result<Stack> {
+    let stack = Stack::start(source, &args.symbols, args.data.as_deref()).await?;
+    for queue_id in &args.queue_ids {
+        stack.create_topics(&data_topic(queue_id), args.partitions)?;
+    }
+    Ok(stack)
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = io::stdout();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .context("print the variables")
+}
