@@ -6,10 +6,11 @@ use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{Consumer, StreamConsumer},
     error::KafkaError,
+    message::Message,
 };
 use streamforge_utils::{
     kafka,
-    protocol::{EventKind, TimestampMs},
+    protocol::{Event, EventKind, TimestampMs},
 };
 
 use crate::flow::{Flow, LOADER, Plan, WRITER};
@@ -54,7 +55,7 @@ async fn writer_first_and_the_topic_later() {
     let flow = Flow::start_without_topic(Plan::three_days()).await;
     let writer = flow.writer();
     flow.events(|events| !events.is_empty()).await;
-    flow.create_topic();
+    flow.create_topic().await;
     flow.loader().ends_with(0).await;
     writer.ends_with(0).await;
     flow.assert_complete().await;
@@ -135,9 +136,10 @@ async fn candles_that_are_still_open_are_left_out() {
 #[tokio::test]
 async fn started_is_on_the_topic_soon() {
     let flow = Flow::start(Plan::stalled_three_days()).await;
-    let events: StreamConsumer = kafka::consumer_config(&flow.kafka.config(), "test", "test", 1024)
-        .create()
-        .unwrap();
+    let events: StreamConsumer =
+        kafka::consumer_config(&flow.kafka.config().unwrap(), "test", "test", 1024)
+            .create()
+            .unwrap();
     let mut places = TopicPartitionList::new();
     places
         .add_partition_offset("queue-events", 0, Offset::Beginning)
@@ -148,13 +150,20 @@ async fn started_is_on_the_topic_soon() {
     for service in [LOADER, WRITER] {
         let begun = Instant::now();
         let worker = flow.worker(service, &[]);
-        while events.recv().await.is_err() {}
+        loop {
+            let Ok(message) = events.recv().await else {
+                continue;
+            };
+            let event: Event = serde_json::from_slice(message.payload().unwrap()).unwrap();
+            if event.queue_id == flow.queue_id.as_str() && event.service == service {
+                break;
+            }
+        }
         eprintln!(
             "{service}: started is on the topic {:?} after exec",
             begun.elapsed()
         );
         assert!(begun.elapsed() < Duration::from_secs(10));
         worker.kill().await;
-        while events.recv().await.is_ok() {}
     }
 }

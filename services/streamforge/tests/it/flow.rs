@@ -7,7 +7,7 @@ use serde_json::Value;
 use streamforge_devstack::{
     arango::ArangoServer,
     exchange::{Builder, Exchange, Fault, Latency},
-    kafka::{MockKafka, read_topic, wait_for_events},
+    kafka::{Broker, read_topic, wait_for_events},
 };
 use streamforge_utils::{
     config::Vars,
@@ -70,7 +70,7 @@ impl Plan {
 }
 
 pub(crate) struct Flow {
-    pub(crate) kafka: MockKafka,
+    pub(crate) kafka: Broker,
     pub(crate) arango: ArangoServer,
     pub(crate) exchange: Exchange,
     pub(crate) queue_id: QueueId,
@@ -84,7 +84,7 @@ pub(crate) struct Flow {
 impl Flow {
     pub(crate) async fn start(plan: Plan) -> Self {
         let flow = Self::start_without_topic(plan).await;
-        flow.create_topic();
+        flow.create_topic().await;
         flow
     }
 
@@ -99,7 +99,7 @@ impl Flow {
             exchange.handle().fail_nth(4, Fault::Hang);
         }
         Self {
-            kafka: MockKafka::start().unwrap(),
+            kafka: Broker::start().unwrap(),
             arango: ArangoServer::builder()
                 .root_password(PASSWORD)
                 .in_memory()
@@ -116,15 +116,16 @@ impl Flow {
         }
     }
 
-    pub(crate) fn create_topic(&self) {
+    pub(crate) async fn create_topic(&self) {
         self.kafka
-            .create_data_topics(&self.topic, self.plan.partitions)
+            .create_data_topic(&self.topic, self.plan.partitions)
+            .await
             .unwrap();
     }
 
     /// What every worker of this workflow has in its environment.
     fn vars(&self, service: &str, changes: &[(&str, &str)]) -> Vars {
-        let mut vars = self.kafka.vars();
+        let mut vars = self.kafka.vars().unwrap();
         let id = telemetry_id(service, &self.queue_id, 1);
         let (kind, started_at) = (
             WorkflowKind::ApiCandles(self.plan.interval).to_string(),
@@ -198,11 +199,20 @@ impl Flow {
             .unwrap();
     }
 
-    /// Waits until `enough` of the events so far, and gives them.
-    pub(crate) async fn events(&self, enough: impl FnMut(&[Event]) -> bool) -> Vec<Event> {
-        wait_for_events(&self.kafka.config(), LIMIT, enough)
-            .await
-            .unwrap()
+    /// Waits until `enough` of this workflow's events so far, and gives them.
+    pub(crate) async fn events(&self, mut enough: impl FnMut(&[Event]) -> bool) -> Vec<Event> {
+        let mut ours = Vec::new();
+        wait_for_events(&self.kafka.config().unwrap(), LIMIT, |events| {
+            ours = events
+                .iter()
+                .filter(|event| event.queue_id == self.queue_id.as_str())
+                .cloned()
+                .collect();
+            enough(&ours)
+        })
+        .await
+        .unwrap();
+        ours
     }
 
     /// Waits until a worker of `service` reports so many records.
@@ -255,7 +265,10 @@ impl Flow {
     pub(crate) async fn published(&self) -> BTreeMap<String, Value> {
         let mut records = BTreeMap::new();
         let mut last = BTreeMap::new();
-        for message in read_topic(&self.kafka.config(), &self.topic).await.unwrap() {
+        for message in read_topic(&self.kafka.config().unwrap(), &self.topic)
+            .await
+            .unwrap()
+        {
             let Some(seq) = headers::get(&message, "streamforge-seq") else {
                 continue;
             };
@@ -281,7 +294,9 @@ impl Flow {
 
     /// The markers of the topic, with their offsets' partitions.
     pub(crate) async fn markers(&self) -> Vec<Value> {
-        let messages = read_topic(&self.kafka.config(), &self.topic).await.unwrap();
+        let messages = read_topic(&self.kafka.config().unwrap(), &self.topic)
+            .await
+            .unwrap();
         let markers = messages
             .iter()
             .filter(|message| headers::get(*message, "streamforge-eos") == Some("1"));
@@ -292,9 +307,12 @@ impl Flow {
 
     /// How many messages the dead-letter topic has.
     pub(crate) async fn dead_letters(&self) -> Vec<OwnedMessage> {
-        read_topic(&self.kafka.config(), &dead_letter_topic(&self.topic))
-            .await
-            .unwrap()
+        read_topic(
+            &self.kafka.config().unwrap(),
+            &dead_letter_topic(&self.topic),
+        )
+        .await
+        .unwrap()
     }
 
     pub(crate) fn stored(&self) -> BTreeMap<String, Value> {

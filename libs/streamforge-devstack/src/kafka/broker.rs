@@ -1,0 +1,112 @@
+//! The broker that end-to-end tests run against: one setting chooses it.
+
+use std::{path::Path, time::Duration};
+
+use streamforge_utils::{
+    config::{KafkaConfig, Vars, process_vars},
+    kafka::{TopicSpec, Topics},
+    protocol::Command,
+};
+
+use super::{ApacheKafka, MockKafka, send};
+
+/// Names the folder of an Apache Kafka that `ci/kafka.sh` runs; without it the mock is used.
+pub const KAFKA_DIR: &str = "STREAMFORGE_KAFKA_DIR";
+/// How long it may take to make a topic.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A broker for one test. The mock is the test's own; an Apache Kafka is shared, and workflows are told apart by their
+/// `queue_id`.
+#[derive(Debug)]
+pub enum Broker {
+    /// In this process.
+    Mock(MockKafka),
+    /// The real one.
+    Apache(ApacheKafka),
+}
+
+impl Broker {
+    /// The one that [`KAFKA_DIR`] asks for.
+    ///
+    /// # Errors
+    /// It can't be started or is not there.
+    pub fn start() -> anyhow::Result<Self> {
+        match process_vars().get(KAFKA_DIR) {
+            Some(dir) if !dir.trim().is_empty() => {
+                Ok(Self::Apache(ApacheKafka::running(Path::new(dir))?))
+            }
+            _ => Ok(Self::Mock(MockKafka::start()?)),
+        }
+    }
+
+    /// Whether it is a real one.
+    pub fn is_real(&self) -> bool {
+        matches!(self, Self::Apache(_))
+    }
+
+    /// What a worker needs to use it; on a real one that is TLS, a password, and the rights that we ship.
+    ///
+    /// # Errors
+    /// The broker's folder lacks something.
+    pub fn vars(&self) -> anyhow::Result<Vars> {
+        match self {
+            Self::Mock(mock) => Ok(mock.vars()),
+            Self::Apache(apache) => Ok(apache.vars()?),
+        }
+    }
+
+    /// The settings of a client that may do everything.
+    ///
+    /// # Errors
+    /// The broker's folder lacks something.
+    pub fn config(&self) -> anyhow::Result<KafkaConfig> {
+        match self {
+            Self::Mock(mock) => Ok(mock.config()),
+            Self::Apache(apache) => Ok(apache.config()?),
+        }
+    }
+
+    /// Makes a workflow's data topic; on the mock its dead-letter topic too, which nobody could make there.
+    ///
+    /// # Errors
+    /// The broker does not make it.
+    pub async fn create_data_topic(&self, name: &str, partitions: i32) -> anyhow::Result<()> {
+        match self {
+            Self::Mock(mock) => mock.create_data_topics(name, partitions)?,
+            Self::Apache(apache) => {
+                let spec = TopicSpec {
+                    name: name.to_owned(),
+                    partitions,
+                    replication: None,
+                    retention_hours: 1,
+                };
+                let topics = Topics::new(&apache.config()?, "devstack")?;
+                topics.ensure(&spec, LIMIT).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a command on `queue-control`.
+    ///
+    /// # Errors
+    /// The broker does not take it.
+    pub async fn send_command(&self, command: &Command) -> anyhow::Result<()> {
+        send::send_command(&self.config()?, command).await
+    }
+
+    /// Publishes one message, with the schema header and `headers`.
+    ///
+    /// # Errors
+    /// The broker does not take it.
+    pub async fn publish(
+        &self,
+        topic: &str,
+        partition: Option<i32>,
+        key: &str,
+        payload: &str,
+        headers: &[(&str, &str)],
+    ) -> anyhow::Result<()> {
+        send::publish(&self.config()?, topic, partition, key, payload, headers).await
+    }
+}
