@@ -25,7 +25,7 @@ const HELP: &str = "\
 Examples:
   streamforge demo                           a week of candles, from an exchange to a database
   streamforge demo --help                    all that a demo can do
-  streamforge up                             a broker, a database and an exchange that stay, for your own workers
+  streamforge up                             a broker, a database, an exchange for your workers
   streamforge worker --list                  the workers that this binary holds
   streamforge worker loader-api-candles --help
 
@@ -256,7 +256,6 @@ mod tests {
                 "cannot be used with",
             ),
             (&["up", "--interval", "1h"], "--replay"),
-            (&["up", "--queue-id", "try"], "is no queue id"),
             (&["up", "--partitions", "0"], "0 is not in 1..=1000"),
         ] {
             let refusal = refusal(typed);

@@ -4,7 +4,6 @@
 //! has the result and nothing else; the exit code says whether everything arrived.
 
 mod environment;
-mod events;
 mod launch;
 mod logs;
 mod plan;
@@ -26,13 +25,13 @@ use tokio::time::Instant;
 
 use crate::{
     cli::{DemoArgs, refuse_usage},
+    events::{Board, Events},
     signals,
     source::Source,
     stack::Stack,
     talk::say,
 };
 use environment::worker_vars;
-use events::{Board, Events};
 use launch::BothEnded;
 use logs::Logs;
 use plan::{PlanError, Workflow};

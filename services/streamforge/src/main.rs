@@ -2,6 +2,7 @@
 
 mod cli;
 mod demo;
+mod events;
 mod signals;
 mod source;
 mod stack;

@@ -1,7 +1,7 @@
 //! `streamforge up`: a dev stack that stays, and what other terminals need to use it.
 //!
-//! Its promise: once the variables are printed and in their file, everything answers and the topics are there; the
-//! file is gone when the stack is. stdout has the variables and nothing else.
+//! Its promise: once the variables are printed and in their file, everything answers; a workflow's topics are there soon
+//! after its first worker; the file is gone when the stack is. stdout has the variables and nothing else.
 
 mod advice;
 mod env_file;
@@ -13,11 +13,17 @@ use std::{
 };
 
 use anyhow::Context;
-use streamforge_utils::{config::Vars, protocol::data_topic, shutdown::StopSignal};
+use streamforge_utils::{
+    config::Vars,
+    protocol::{Symbol, data_topic},
+    shutdown::StopSignal,
+};
+use tokio::sync::watch;
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::{
     cli::{UpArgs, refuse_usage},
+    events::{Board, Events},
     signals,
     source::{Source, SourceError},
     stack::Stack,
@@ -29,8 +35,8 @@ use env_file::EnvFile;
 /// What was typed can't be done.
 #[derive(Debug, thiserror::Error)]
 enum UsageError {
-    #[error("--{flag} {value} was given twice")]
-    Twice { flag: &'static str, value: String },
+    #[error("--symbol {0} was given twice")]
+    DuplicateSymbol(Symbol),
     #[error(transparent)]
     Source(#[from] SourceError),
 }
@@ -56,22 +62,11 @@ pub(crate) async fn run(args: UpArgs, vars: Vars) -> ExitCode {
 }
 
 fn checked(args: &UpArgs) -> Result<Source, UsageError> {
-    refuse_twice("symbol", args.symbols.iter().map(ToString::to_string))?;
-    refuse_twice("queue-id", args.queue_ids.iter().map(ToString::to_string))?;
-    Ok(Source::new(&args.exchange, &args.symbols, args.interval)?)
-}
-
-fn refuse_twice(
-    flag: &'static str,
-    values: impl IntoIterator<Item = String>,
-) -> Result<(), UsageError> {
     let mut seen = BTreeSet::new();
-    for value in values {
-        if !seen.insert(value.clone()) {
-            return Err(UsageError::Twice { flag, value });
-        }
+    if let Some(twice) = args.symbols.iter().find(|symbol| !seen.insert(*symbol)) {
+        return Err(UsageError::DuplicateSymbol(twice.clone()));
     }
-    Ok(())
+    Ok(Source::new(&args.exchange, &args.symbols, args.interval)?)
 }
 
 /// Errors of the stack, or what `level` asks for, to stderr.
@@ -94,8 +89,9 @@ async fn keep_up(args: &UpArgs, source: &Source, stop: &StopSignal) -> anyhow::R
     let stack = tokio::select! {
         biased;
         () = stop.cancelled() => return Ok(signals::exit_code(stop)),
-        stack = start(args, source) => stack?,
+        stack = Stack::start(source, &args.symbols, args.data.as_deref()) => stack?,
     };
+    let events = Events::follow(&stack.kafka.config()).context("follow queue-events")?;
     let vars = stack.vars();
     let lines = env_file::lines(&vars)?;
     let file = file.publish(&lines)?;
@@ -107,11 +103,13 @@ async fn keep_up(args: &UpArgs, source: &Source, stop: &StopSignal) -> anyhow::R
     let advice = Advice {
         places: &stack.places(),
         data: args.data.as_deref(),
-        queue_ids: &args.queue_ids,
         env_file: file.path(),
     };
     say(&advice.text());
-    stop.cancelled().await;
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = make_topics(&stack, events.board(), args.partitions) => {}
+    }
     // First of all, so that nobody reads it who would find nothing.
     drop(file);
     say("Ending the dev stack; a second Ctrl-C does not wait for it.");
@@ -121,12 +119,24 @@ async fn keep_up(args: &UpArgs, source: &Source, stop: &StopSignal) -> anyhow::R
     })
 }
 
-async fn start(args: &UpArgs, source: &Source) -> anyhow::Result<Stack> {
-    let stack = Stack::start(source, &args.symbols, args.data.as_deref()).await?;
-    for queue_id in &args.queue_ids {
-        stack.create_topics(&data_topic(queue_id), args.partitions)?;
+/// Makes the topics of each workflow as soon as one of its workers has spoken. A loader that looks for its topic
+/// before that tries again.
+async fn make_topics(stack: &Stack, mut board: watch::Receiver<Board>, partitions: i32) {
+    let mut known = BTreeSet::new();
+    loop {
+        let spoken: BTreeSet<_> = board.borrow_and_update().queue_ids().collect();
+        for queue_id in &spoken - &known {
+            match stack.create_topics(&data_topic(&queue_id), partitions) {
+                Ok(()) => say(&format!("Made the topics of {queue_id}")),
+                // It comes to be also when a producer looks for it.
+                Err(error) => tracing::debug!(error = format!("{error:#}"), "Made no topics"),
+            }
+            known.insert(queue_id);
+        }
+        if board.changed().await.is_err() {
+            return std::future::pending().await;
+        }
     }
-    Ok(stack)
 }
 
 fn print(text: &str) -> anyhow::Result<()> {

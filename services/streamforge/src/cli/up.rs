@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use streamforge_utils::protocol::{Interval, QueueId, Symbol};
+use streamforge_utils::protocol::{Interval, Symbol};
 
 use super::ExchangeArgs;
 
@@ -19,11 +19,7 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "PATH", default_value = "streamforge.env")]
     pub(crate) env_file: PathBuf,
 
-    /// Workflow whose data topic is made, since the broker can't make topics when asked; may be given several times
-    #[arg(long = "queue-id", value_name = "ID", default_value = "wf-try")]
-    pub(crate) queue_ids: Vec<QueueId>,
-
-    /// Partitions of each data topic; one keeps 5 MiB, then it drops the oldest
+    /// Partitions of each data topic, no fewer than the loader's TOPIC_PARTITIONS; one keeps 5 MiB, then it drops the oldest
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=1_000))]
     pub(crate) partitions: i32,
 
@@ -56,10 +52,11 @@ const HELP: &str = "\
 Examples:
   streamforge up
   set -a; . ./streamforge.env; set +a                    in the other terminals
-  streamforge up --queue-id wf-load --partitions 4 --data ./arango
+  streamforge up --partitions 4 --data ./arango
   streamforge up --replay klines.json --symbol BTCUSDT --interval 1h
   streamforge up --live
 
+A workflow's topics are made when its first worker says that it has started: this broker can't make them when asked.
 What the stack itself logs goes to stderr, errors only unless LOG_LEVEL asks for more.
 
 Exit codes: 0 ended by Ctrl-C or SIGTERM once it was up; 1 something could not start; 2 wrong usage;

@@ -10,11 +10,10 @@ use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    events::Board,
     plan::Workflow,
     workers::{Ended, Worker},
 };
-use crate::stack::Stack;
+use crate::{events::Board, stack::Stack};
 
 /// How long the other worker may take to end after one has failed and it was told.
 const WIND_DOWN_LIMIT: Duration = Duration::from_secs(60);

@@ -13,7 +13,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, P
 use streamforge_utils::protocol::EventKind;
 use tokio::{sync::watch, time::Instant};
 
-use super::{events::Board, plan::Workflow};
+use super::plan::Workflow;
+use crate::events::Board;
 use lines::Lines;
 
 /// Between two lines about a workflow that moves.

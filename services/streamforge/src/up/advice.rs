@@ -6,14 +6,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use streamforge_utils::protocol::QueueId;
+/// Of the workflow in the examples.
+const QUEUE_ID: &str = "wf-try";
 
 /// What is said once the stack is up.
 #[derive(Debug)]
 pub(super) struct Advice<'a> {
     pub(super) places: &'a str,
     pub(super) data: Option<&'a Path>,
-    pub(super) queue_ids: &'a [QueueId],
     /// From the root on.
     pub(super) env_file: &'a Path,
 }
@@ -34,14 +34,11 @@ impl Advice<'_> {
             ),
             None => "Its data is in memory and gone after that.".to_owned(),
         };
-        let queues: Vec<_> = self.queue_ids.iter().map(QueueId::as_str).collect();
-        let queue = queues.first().copied().unwrap_or_default();
-        let queues = queues.join(", ");
         let (file, here) = (quoted(&below(self.env_file, here)), quoted(here));
         format!(
             "\
 The dev stack is up: {places}
-The topics of {queues} are there. It stays up until Ctrl-C. {data}
+It stays up until Ctrl-C. {data}
 
 In every other terminal, first:
 
@@ -50,11 +47,11 @@ In every other terminal, first:
 
 Then a worker, which stays until it is stopped:
 
-    QUEUE_ID={queue} SYMBOL=BTCUSDT TYPE=dummy {program} worker dummy-service
+    QUEUE_ID={QUEUE_ID} SYMBOL=BTCUSDT TYPE=dummy {program} worker dummy-service
 
 And in one more terminal a ping, to see that it answers:
 
-    {program} debug ping --queue-id {queue}
+    {program} debug ping --queue-id {QUEUE_ID}
 "
         )
     }
@@ -117,11 +114,9 @@ mod tests {
 
     #[test]
     fn says_what_to_type() {
-        let queue_ids = ["wf-try", "wf-b"].map(|id| id.parse().unwrap());
         let mut advice = Advice {
             places: "Kafka on 127.0.0.1:1, ArangoDB on http://127.0.0.1:2, a stand-in of the exchange on http://127.0.0.1:3/",
             data: None,
-            queue_ids: &queue_ids,
             env_file: Path::new("/home/my self/streamforge.env"),
         };
         let here = Path::new("/home/my self");

@@ -52,7 +52,7 @@ impl EnvFile {
         let cannot_write = || format!("can't write {}", path.display());
         let place = path::absolute(path).with_context(cannot_write)?;
         let folder = place.parent().with_context(cannot_write)?;
-        refuse_to_replace(&place)?;
+        refuse_to_replace(&place, path)?;
         let unpublished = tempfile::Builder::new()
             .prefix(".streamforge-env-")
             .tempfile_in(folder)
@@ -89,8 +89,9 @@ impl EnvFile {
 }
 
 /// A file that a stack which is gone has left may be replaced, and one that is empty; nothing else.
-fn refuse_to_replace(path: &Path) -> anyhow::Result<()> {
-    let shown = path.display();
+/// `typed` is what people call it.
+fn refuse_to_replace(path: &Path, typed: &Path) -> anyhow::Result<()> {
+    let shown = typed.display();
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),

@@ -16,3 +16,4 @@ mod poison;
 mod process;
 mod recorded;
 mod stopped;
+mod up;

@@ -11,7 +11,7 @@ use streamforge_utils::protocol::{Event, EventKind, RecordCounts};
 use tokio::time::Instant;
 
 use super::{Reading, SERVICES};
-use crate::demo::{events::Board, plan::Workflow};
+use crate::{demo::plan::Workflow, events::Board};
 
 /// Counts that have not moved for so long are told of in the worker's own words, if it has any.
 const WORDS_AFTER: Duration = Duration::from_secs(2);

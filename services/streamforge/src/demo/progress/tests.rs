@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::demo::events::tests::{QUEUE, board, event};
+use crate::events::tests::{QUEUE, board, event};
 
 fn workflow() -> Workflow {
     Workflow {

@@ -4,7 +4,7 @@ use serde_json::json;
 use streamforge_utils::protocol::Interval;
 
 use super::*;
-use crate::demo::events::tests::event;
+use crate::events::tests::event;
 
 fn workflow() -> Workflow {
     Workflow {

@@ -1,4 +1,4 @@
-//! What the workers of a demo say on `queue-events`: the last word of each.
+//! What workers say on `queue-events`: the last word of each.
 //!
 //! The topic is read by assignment from its beginning, so nothing that was said before the reader was up is missed.
 
@@ -18,19 +18,25 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 const TOPIC: &str = "queue-events";
-const CLIENT_ID: &str = "streamforge-demo";
+const CLIENT_ID: &str = "streamforge-events";
 
 /// The last event of every worker that has spoken.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Board {
+pub(crate) struct Board {
     /// By queue id and service.
     last: BTreeMap<(String, String), Event>,
 }
 
 impl Board {
     /// What this worker said last.
-    pub(super) fn last(&self, queue_id: &QueueId, service: &str) -> Option<&Event> {
+    pub(crate) fn last(&self, queue_id: &QueueId, service: &str) -> Option<&Event> {
         self.last.get(&(queue_id.to_string(), service.to_owned()))
+    }
+
+    /// The workflows whose workers have spoken.
+    pub(crate) fn queue_ids(&self) -> impl Iterator<Item = QueueId> {
+        // What is no queue id can't be one of ours.
+        self.last.keys().filter_map(|(id, _)| id.parse().ok())
     }
 
     /// Takes an event in; whether anything changed. A process that was started again speaks for those before it:
@@ -51,7 +57,7 @@ impl Board {
 }
 
 /// Follows the topic until this is dropped.
-pub(super) struct Events {
+pub(crate) struct Events {
     board: watch::Receiver<Board>,
     _reading: AbortOnDropHandle<()>,
 }
@@ -59,7 +65,7 @@ pub(super) struct Events {
 impl Events {
     /// # Errors
     /// librdkafka refuses the configuration.
-    pub(super) fn follow(kafka: &KafkaConfig) -> Result<Self, KafkaError> {
+    pub(crate) fn follow(kafka: &KafkaConfig) -> Result<Self, KafkaError> {
         let consumer: StreamConsumer<KafkaContext> =
             kafka::consumer_config(kafka, CLIENT_ID, CLIENT_ID, kafka::CONTROL_QUEUE_KIB)
                 .create_with_context(KafkaContext::default())?;
@@ -88,21 +94,21 @@ impl Events {
     }
 
     /// The board as it changes.
-    pub(super) fn board(&self) -> watch::Receiver<Board> {
+    pub(crate) fn board(&self) -> watch::Receiver<Board> {
         self.board.clone()
     }
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use serde_json::json;
 
     use super::*;
 
-    pub(in crate::demo) const QUEUE: &str = "wf-btcusdt-api_candles_1m-20240801-abc123";
+    pub(crate) const QUEUE: &str = "wf-btcusdt-api_candles_1m-20240801-abc123";
 
     /// An event of a worker of `QUEUE`, with the fields of `more`.
-    pub(in crate::demo) fn event(service: &str, kind: &str, more: serde_json::Value) -> Event {
+    pub(crate) fn event(service: &str, kind: &str, more: serde_json::Value) -> Event {
         let mut event = json!({
             "queue_id": QUEUE, "run": 1, "producer": "p", "instance": "018f0000", "seq": 1, "service": service,
             "service_version": "0.1.0", "symbol": "BTCUSDT", "type": "api_candles_1m", "event": kind,
@@ -114,7 +120,7 @@ pub(super) mod tests {
     }
 
     /// A board with these events.
-    pub(in crate::demo) fn board(events: impl IntoIterator<Item = Event>) -> Board {
+    pub(crate) fn board(events: impl IntoIterator<Item = Event>) -> Board {
         let mut board = Board::default();
         for event in events {
             board.note(event);
