@@ -228,8 +228,9 @@ start() {
             prepare || fail "its folder $dir could not be prepared"
             launch apply && break
             # Another one may have taken a port between our look and its start.
-            [ "$tries" -lt 3 ] && [ -z "$given" ] && grep -q 'Address already in use' "$dir/log" ||
+            if [ "$tries" = 3 ] || [ -n "$given" ] || ! grep -q 'Address already in use' "$dir/log"; then
                 fail "it did not start"
+            fi
             kill_broker
             remove
         done
@@ -242,6 +243,7 @@ start() {
 
 case $verb in
 fetch)
+    # shellcheck source=ci/kafka/fetch.sh
     . "$home/kafka/fetch.sh"
     say "Apache Kafka $version is in $cache"
     ;;

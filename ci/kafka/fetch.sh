@@ -1,5 +1,5 @@
-# shellcheck shell=bash
-# Sourced by ci/kafka.sh: makes sure of the tools and the jars, and sets
+# shellcheck shell=bash disable=SC2034,SC2154 # what it sets is for ci/kafka.sh, which gives it `home`, `say` and `fail`
+# Sourced by ci/kafka.sh. Makes sure of the tools and the jars, and sets
 #   version   the version of Kafka
 #   cache     where its jars are; what they are made from is part of the folders' names, so nothing there goes stale
 #   jars, classes    folders: Kafka and what it needs; the compiled Setup.java
@@ -9,7 +9,7 @@ version=$(sed -n 's|.*<kafka.version>\(.*\)</kafka.version>.*|\1|p' "$home/kafka
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/streamforge/kafka-$version"
 plugin=org.apache.maven.plugins:maven-dependency-plugin:3.11.0
 
-digest() { sha256sum "$@" | sha256sum | cut -c1-12; }
+digest() { sha256sum | cut -c1-12; }
 jars="$cache/jars-$(digest <"$home/kafka/pom.xml")"
 classes="$cache/setup-$(cat "$home/kafka/pom.xml" "$home/kafka/Setup.java" | digest)"
 
