@@ -189,8 +189,8 @@ async fn open_stream(config: &Config, metrics: Metrics) -> Result<OpenStream, Fa
         partition_key: publish.partition_key,
         partitions: partitions_to_use(topic, asked, found)?,
     };
-    let reader =
-        TopicReader::new(&config.kafka, &producer, &producer).map_err(Failure::permanent)?;
+    let group = format!("{}-{}", queue.queue_id, crate::SERVICE);
+    let reader = TopicReader::new(&config.kafka, &producer, &group).map_err(Failure::permanent)?;
     let states = resume::read(&reader, topic, &spec, deadline)
         .await
         .map_err(resume_failure)?;

@@ -84,7 +84,8 @@ pub struct TopicReader {
 }
 
 impl TopicReader {
-    /// A reader that looks at the offsets of `group_id` where it is asked for committed ones. Connects when used.
+    /// A reader that looks at the offsets of `group_id` where it is asked for committed ones. Connects when used. The
+    /// broker asks for the right to read that group in any case, so it has to be one of the workflow.
     ///
     /// # Errors
     /// The configuration is refused by librdkafka.

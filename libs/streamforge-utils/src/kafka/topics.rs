@@ -13,7 +13,7 @@ use rdkafka::{
     types::RDKafkaErrorCode,
 };
 
-use super::{KafkaContext, client_config, consumer_config, is_permanent};
+use super::{KafkaContext, client_config, is_permanent};
 use crate::config::KafkaConfig;
 
 /// How long one request to the broker may take.
@@ -81,7 +81,9 @@ impl Topics {
     /// # Errors
     /// The configuration is refused by librdkafka.
     pub fn new(kafka: &KafkaConfig, client_id: &str) -> Result<Self, KafkaError> {
-        let finder = consumer_config(kafka, client_id, client_id, super::CONTROL_QUEUE_KIB)
+        // It belongs to no group, so it needs no right to one.
+        let finder = client_config(kafka, client_id)
+            .set("allow.auto.create.topics", "false")
             .create_with_context(KafkaContext::default())?;
         Ok(Self {
             finder: Arc::new(finder),
