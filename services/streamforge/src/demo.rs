@@ -97,7 +97,9 @@ impl Demo<'_> {
         let symbols: Vec<_> = self.workflows.iter().map(|w| w.symbol.clone()).collect();
         let stack = Stack::start(self.source, &symbols, self.args.data.as_deref()).await?;
         for workflow in self.workflows {
-            stack.create_topics(&workflow.data_topic, workflow.partitions)?;
+            let topic = &workflow.data_topic;
+            let made = stack.kafka.create_data_topics(topic, workflow.partitions);
+            made.with_context(|| format!("make the topic {topic}"))?;
         }
         let result = self.load(&stack, &logs).await;
         self.show_logs(&mut logs, result.as_ref().ok());

@@ -111,16 +111,6 @@ impl Stack {
         })
     }
 
-    /// Makes a workflow's data topic and its dead-letter topic.
-    ///
-    /// # Errors
-    /// One of them is there already.
-    pub(crate) fn create_topics(&self, data_topic: &str, partitions: i32) -> anyhow::Result<()> {
-        self.kafka
-            .create_data_topics(data_topic, partitions)
-            .with_context(|| format!("make the topic {data_topic}"))
-    }
-
     /// Where everything is, for people.
     pub(crate) fn places(&self) -> String {
         format!(

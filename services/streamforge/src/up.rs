@@ -15,7 +15,7 @@ use std::{
 use anyhow::Context;
 use streamforge_utils::{
     config::Vars,
-    protocol::{Symbol, data_topic},
+    protocol::{Symbol, data_topic, dead_letter_topic},
     shutdown::StopSignal,
 };
 use tokio::sync::watch;
@@ -126,14 +126,18 @@ async fn make_topics(stack: &Stack, mut board: watch::Receiver<Board>, partition
     loop {
         let spoken: BTreeSet<_> = board.borrow_and_update().queue_ids().collect();
         for queue_id in &spoken - &known {
-            match stack.create_topics(&data_topic(&queue_id), partitions) {
-                Ok(()) => say(&format!("Made the topics of {queue_id}")),
-                // It comes to be also when a producer looks for it.
-                Err(error) => tracing::debug!(error = format!("{error:#}"), "Made no topics"),
+            let data = data_topic(&queue_id);
+            for (topic, partitions) in [(dead_letter_topic(&data), 1), (data, partitions)] {
+                match stack.kafka.create_topic(&topic, partitions) {
+                    Ok(()) => say(&format!("Made the topic {topic}")),
+                    // It comes to be also when a producer looks for it.
+                    Err(error) => tracing::debug!(%error, topic, "Made no topic"),
+                }
             }
             known.insert(queue_id);
         }
         if board.changed().await.is_err() {
+            tracing::error!("Nothing reads queue-events any more, so no topics are made");
             return std::future::pending().await;
         }
     }

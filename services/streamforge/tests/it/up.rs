@@ -224,7 +224,10 @@ async fn workers_of_other_terminals_load_and_write() {
     finished.await.unwrap();
     let (code, said, _) = up.end(Signal::TERM).await;
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("Made the topics of wf-by-hand"), "{said}");
+    for topic in ["wf-by-hand-data", "wf-by-hand-data-dlq"] {
+        let made = format!("Made the topic {topic}\n");
+        assert_eq!(said.matches(&made).count(), 1, "{said}");
+    }
 }
 
 /// A client in the middle of a request holds up the end for some seconds.
