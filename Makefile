@@ -1,6 +1,6 @@
 # The few commands of this project. Each first makes sure of what the build needs.
 #   make demo [ARGS="--symbol ETHUSDT --interval 1h"]   the main job, on this machine, without a network
-#   make up [ARGS="--data ./arango"]                    a broker, a database and an exchange that stay, for your own workers
+#   make up [ARGS="--data ./arango"]                    a dev stack that stays, for workers in other terminals
 #   make test                                           everything that has to hold before a change lands
 #   VENDORED_OPENSSL=1                                  builds OpenSSL from source, where its headers can't be had
 CARGO ?= cargo

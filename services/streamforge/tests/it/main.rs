@@ -6,6 +6,7 @@
     reason = "a test that can't go on should say where, and a measurement should be seen"
 )]
 
+mod apache;
 mod bad_input;
 mod complete;
 mod database;
