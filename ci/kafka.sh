@@ -32,12 +32,12 @@ number() { # option value
 
 verb=""
 dir="${CARGO_TARGET_DIR:-$(dirname "$home")/target}/kafka"
-keep="" watched="" plaintext_port="" sasl_port="" timeout=60
+keep="" watched="" plaintext_port="" sasl_port="" archive_to="" timeout=60
 while [ $# -gt 0 ]; do
     case $1 in
     -h | --help) sed -n '2,/^set -/{/^set -/d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
     --keep) keep=1 ;;
-    --dir | --while | --plaintext-port | --sasl-port | --timeout)
+    --dir | --while | --plaintext-port | --sasl-port | --timeout | --archive)
         [ $# -ge 2 ] || usage "$1 takes a value"
         case $1 in
         --dir) dir=$2 ;;
@@ -45,6 +45,7 @@ while [ $# -gt 0 ]; do
         --plaintext-port) plaintext_port=$(number "$1" "$2") ;;
         --sasl-port) sasl_port=$(number "$1" "$2") ;;
         --timeout) timeout=$(number "$1" "$2") ;;
+        --archive) archive_to=$2 ;; # for ci/kafka/fetch.sh only
         esac
         shift ;;
     -*) usage "no such option: $1" ;;
@@ -129,6 +130,7 @@ prepare() { # fills a new folder
         PLAINTEXT) port=${plaintext_port:-$port} ;;
         SASL) port=${sasl_port:-$port} ;;
         esac
+        ! taken "$port" || fail "port $port is taken"
         ports+=("$port")
         properties=${properties//@${name}_PORT@/$port}
     done
@@ -171,7 +173,7 @@ write_env() {
 launch() { # apply or wait
     local pid code=0
     # In a session of its own, so that Ctrl-C in a terminal is for whoever uses it.
-    setsid "${java[@]}" kafka.Kafka "$dir/server.properties" >>"$dir/log" 2>&1 </dev/null &
+    setsid "${java[@]}" "${archiving[@]}" kafka.Kafka "$dir/server.properties" >>"$dir/log" 2>&1 </dev/null &
     pid=$!
     started=("$pid")
     echo "$pid" >"$dir/pid"
@@ -184,15 +186,20 @@ launch() { # apply or wait
     return "$code"
 }
 
+end_started() {
+    kill -KILL "${started[@]}" 2>/dev/null || true
+    wait "${started[@]}" 2>/dev/null || true
+}
+
 give_up() { # remove or keep: what becomes of the folder
+    local log_end=""
     trap - EXIT
-    [ ${#started[@]} = 0 ] || kill -KILL "${started[@]}" 2>/dev/null || true
-    if [ -s "$dir/log" ]; then
-        say "the end of its log:"
-        tail -n 40 "$dir/log" >&2
+    if [ ${#started[@]} -gt 0 ]; then
+        end_started
+        log_end=$(tail -n 40 "$dir/log")
     fi
-    gone 10 || true
     [ "$1" = keep ] || remove
+    [ -z "$log_end" ] || say "the end of its log:"$'\n'"$log_end"
 }
 
 # Kills the broker once the process that it is for has ended; ends itself when the broker is stopped otherwise, or is
@@ -231,7 +238,7 @@ start() {
             if [ "$tries" = 3 ] || [ -n "$given" ] || ! grep -q 'Address already in use' "$dir/log"; then
                 fail "it did not start"
             fi
-            kill_broker
+            end_started
             remove
         done
         write_env
