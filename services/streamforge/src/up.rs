@@ -112,6 +112,7 @@ async fn keep_up(args: &UpArgs, source: &Source, stop: &StopSignal) -> anyhow::R
     }
     // First of all, so that nobody reads it who would find nothing.
     drop(file);
+    drop(events);
     say("Ending the dev stack; a second Ctrl-C does not wait for it.");
     Ok(tokio::select! {
         () = stack.stop() => ExitCode::SUCCESS,
