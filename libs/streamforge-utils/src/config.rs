@@ -10,6 +10,7 @@ mod kafka;
 mod ops;
 mod queue;
 mod seconds;
+mod values;
 mod variable;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ pub use kafka::{KafkaConfig, SaslMechanism, SecurityProtocol, is_loopback};
 pub use ops::{DEFAULT_METRICS_PORT, LogFormat, OpsConfig};
 pub use queue::QueueConfig;
 pub use seconds::Seconds;
+pub use values::{TopicName, Within};
 pub use variable::Variable;
 
 /// The environment, or what a test takes for one.

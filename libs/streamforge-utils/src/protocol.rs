@@ -5,17 +5,21 @@
 
 mod candle;
 mod command;
+mod end;
 mod event;
 mod grid;
 mod headers;
 mod interval;
 mod marker;
 mod names;
+mod partition;
+mod sequence;
 mod time_range;
 mod timestamp;
 
 pub use candle::{Candle, CandleError, Decimal, Numbers};
 pub use command::{Command, CommandKind, CommandPayload};
+pub use end::{End, Verdict, judge_ends, total_of_ends};
 pub use event::{Event, EventKind, Gap, InterruptReason, RecordCounts};
 pub use grid::Grid;
 pub use headers::{
@@ -28,5 +32,7 @@ pub use names::{
     InvalidName, QueueId, Symbol, WorkflowKind, collection_name, data_topic, dead_letter_topic,
     group_id, new_queue_id, short_of, telemetry_id,
 };
+pub use partition::partition_of;
+pub use sequence::{Lost, Sequence, Step};
 pub use time_range::{InvalidTimeRange, TimeRange};
 pub use timestamp::TimestampMs;

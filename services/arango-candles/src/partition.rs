@@ -6,7 +6,7 @@
 use streamforge_utils::protocol::Marker;
 
 use crate::{
-    end::End,
+    end::{self, End},
     note::CommitNote,
     offsets::OffsetTracker,
     record::{Content, Reading, Rejection},
@@ -83,10 +83,10 @@ impl Partition {
             run,
             start,
             from_start: matches!(resume, Resume::AtFirst { .. }),
-            was_finished: End::of_note(&note).is_some_and(|end| end.is_final()),
+            was_finished: end::of_note(&note).is_some_and(|end| end.is_final()),
             sequence,
             offsets: OffsetTracker::new(start, note, run),
-            end: End::of_note(&note),
+            end: end::of_note(&note),
             at_end: false,
             committed: start,
             submitted: start,

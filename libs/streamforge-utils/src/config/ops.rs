@@ -40,6 +40,15 @@ impl OpsConfig {
         self.progress_interval_secs.duration()
     }
 
+    /// The same with another time between `loading` events, for a worker that has a setting of its own for it.
+    #[must_use]
+    pub fn with_progress_interval(self, interval: Seconds) -> Self {
+        Self {
+            progress_interval_secs: interval,
+            ..self
+        }
+    }
+
     /// How long something that can pass is tried again. Read from `RETRY_DEADLINE_SECS`, default 300 s.
     pub fn retry_deadline(&self) -> Duration {
         self.retry_deadline_secs.duration()

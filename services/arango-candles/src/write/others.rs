@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::Settings;
 use crate::{
     assignment::Assignment,
-    end::End,
+    end::{self, End},
     note::CommitNote,
     record::{self, Content, Expected},
 };
@@ -116,7 +116,7 @@ impl Asker {
                 continue;
             };
             let end = match CommitNote::parse(&committed.metadata) {
-                Some(note) => End::of_note(&note),
+                Some(note) => end::of_note(&note),
                 None => self.marker_before(committed.partition, offset).await?,
             };
             let Some(end) = end else {
