@@ -41,8 +41,7 @@ TOPIC_RIGHTS = {
     OTHER: {},
 }
 GROUP_RIGHTS = {
-    f"wf-rights-{RUN}": {WORKER: "DESCRIBE READ"},
-    f"operator-rights-{RUN}": {OPERATOR: "DESCRIBE READ"},
+    f"wf-rights-{RUN}": {WORKER: "DESCRIBE READ", OPERATOR: "DESCRIBE"},
     f"queue-manager-rights-{RUN}": {MANAGER: "DESCRIBE READ"},
     f"rights-{RUN}": {},
 }
@@ -76,8 +75,8 @@ class User:
             }
         self.admin = AdminClient(self.config)
 
-    def group(self, prefix="wf-"):
-        return f"{prefix}rights-{RUN}"
+    def group(self):
+        return f"{'queue-manager' if self.name == MANAGER else 'wf'}-rights-{RUN}"
 
     # Each of these does one thing, and raises KafkaException if it is refused.
 
@@ -134,11 +133,11 @@ class User:
         return Consumer(self.config | {"group.id": group, "auto.offset.reset": "earliest", "enable.auto.commit": False,
                                        "enable.partition.eof": True, "allow.auto.create.topics": False})
 
-    def message(self, consumer, ignored=()):
+    def message(self, consumer):
         until = time.monotonic() + LIMIT
         while time.monotonic() < until:
             message = consumer.poll(0.1)
-            if message is None or (message.error() and message.error().code() in ignored):
+            if message is None:
                 continue
             if message.error():
                 raise KafkaException(message.error())
@@ -146,7 +145,7 @@ class User:
         raise AssertionError("no message came")
 
     def read(self, topic):
-        """By assignment, with a look-up by time, as commands are read; a group is not needed."""
+        """By assignment, with a look-up by time, as commands are read; it names a group that it does not join."""
         consumer = self.consumer(self.group())
         try:
             # A look-up by time makes "unknown partition" of a refusal, so the broker is asked after the topic first.
@@ -156,7 +155,7 @@ class User:
             if found.error:
                 raise KafkaException(found.error)
             consumer.assign([found])
-            return self.message(consumer, ignored=[NO_GROUP])
+            return self.message(consumer)
         finally:
             consumer.close()
 
@@ -275,11 +274,11 @@ def what_each_is_for(checks, users):
     checks.must_not(NO_TOPIC, worker.read, EVENTS)
     checks.must_not(NO_TOPIC, worker.write, OTHER)
     checks.must_not(NO_TOPIC, worker.read, OTHER)
-    checks.must_not(NO_GROUP, worker.join, DATA, worker.group(""))
+    checks.must_not(NO_GROUP, worker.join, DATA, f"rights-{RUN}")
     checks.must_not(NO_GROUP, worker.delete_group, worker.group())
 
     checks.may(operator.write, CONTROL)
-    checks.may(operator.join, EVENTS, operator.group("operator-"))
+    checks.may(operator.read, EVENTS)
     checks.must_not(NO_TOPIC, operator.read, CONTROL)
     checks.must_not(NO_TOPIC, operator.write, EVENTS)
     checks.must_not(NO_TOPIC, operator.read, DATA)
@@ -289,7 +288,8 @@ def what_each_is_for(checks, users):
 
     checks.may(manager.create, NEW)
     checks.may(manager.write, CONTROL)
-    checks.may(manager.join, EVENTS, manager.group("queue-manager-"))
+    checks.may(manager.read, EVENTS)
+    checks.may(manager.join, EVENTS, manager.group())
     checks.must_not(NO_TOPIC, manager.read, DATA)
     checks.must_not(NO_TOPIC, manager.write, DATA)
     checks.must_not(NO_TOPIC, manager.delete, OTHER)

@@ -27,7 +27,7 @@ find_java() {
 
 # What is missing, as Debian packages. Maven is needed only to fetch.
 missing() {
-    java_command=$(find_java) || echo openjdk-17-jre-headless
+    find_java >/dev/null || echo openjdk-17-jre-headless
     command -v openssl >/dev/null || echo openssl
     command -v setsid >/dev/null || echo util-linux
     [ -d "$jars" ] || command -v mvn >/dev/null || echo maven
