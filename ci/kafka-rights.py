@@ -27,7 +27,7 @@ from confluent_kafka.admin import (AclBinding, AclBindingFilter, AclOperation, A
 
 LIMIT = 20  # seconds for one request
 RUN = secrets.token_hex(4)
-DATA, NEW, OTHER = f"wf-rights-{RUN}-data", f"wf-rights-{RUN}-new", f"rights-{RUN}"
+DATA, NEW, OTHER = f"wf-rights-{RUN}-data", f"wf-rights-{RUN}-new", f"wf_rights-{RUN}"
 DLQ = f"{DATA}-dlq"
 CONTROL, EVENTS = "queue-control", "queue-events"
 WORKER, OPERATOR, MANAGER = "user-streamforge", "user-operator", "user-queue-manager"
@@ -43,7 +43,8 @@ TOPIC_RIGHTS = {
 GROUP_RIGHTS = {
     f"wf-rights-{RUN}": {WORKER: "DESCRIBE READ", OPERATOR: "DESCRIBE"},
     f"queue-manager-rights-{RUN}": {MANAGER: "DESCRIBE READ"},
-    f"rights-{RUN}": {},
+    f"wf_rights-{RUN}": {},
+    f"queue-rights-{RUN}": {},
 }
 
 NO_TOPIC = KafkaError.TOPIC_AUTHORIZATION_FAILED
@@ -274,7 +275,7 @@ def what_each_is_for(checks, users):
     checks.must_not(NO_TOPIC, worker.read, EVENTS)
     checks.must_not(NO_TOPIC, worker.write, OTHER)
     checks.must_not(NO_TOPIC, worker.read, OTHER)
-    checks.must_not(NO_GROUP, worker.join, DATA, f"rights-{RUN}")
+    checks.must_not(NO_GROUP, worker.join, DATA, f"wf_rights-{RUN}")
     checks.must_not(NO_GROUP, worker.delete_group, worker.group())
 
     checks.may(operator.write, CONTROL)

@@ -139,7 +139,7 @@ prepare() { # fills a new folder
     printf '%s\n' "$properties" >"$dir/server.properties"
     "$home/kafka/tls.sh" "$dir/tls" || return 1
     "${java[@]}" -Dlog.level=warn kafka.tools.StorageTool format --standalone \
-        --cluster-id "$(openssl rand -base64 16 | tr '+/' '-_' | tr -d =)" --config "$dir/server.properties" \
+        --cluster-id="$(openssl rand -base64 16 | tr '+/' '-_' | tr -d =)" --config "$dir/server.properties" \
         >"$dir/format.log" 2>&1 || { cat "$dir/format.log" >&2; return 1; }
 }
 
