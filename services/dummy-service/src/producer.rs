@@ -1,0 +1,318 @@
+//! Publishing with a look at every delivery report: what was acknowledged, how long it took, what failed.
+//!
+//! Idempotent and acknowledged by all replicas in sync, with no time-out of single records, as a loader publishes; a
+//! partition always holds a gapless prefix. Held in memory: 4 MiB. What is published, and when, is not its job.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use rdkafka::{
+    ClientContext,
+    config::RDKafkaLogLevel,
+    error::KafkaError,
+    message::{DeliveryResult, OwnedHeaders},
+    producer::{BaseRecord, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer},
+    types::RDKafkaErrorCode,
+};
+use streamforge_utils::{
+    config::KafkaConfig,
+    kafka::{self, KafkaContext},
+    latency::{Latencies, LatencySummary},
+};
+use tokio::time::Instant;
+
+use crate::{metrics::Metrics, rate::Count};
+
+/// What may wait for its acknowledgement, in KiB. At 50,000 candles a second it is a fifth of a second's worth.
+const QUEUE_KIB: u32 = 4 * 1024;
+/// The most records that may wait: each costs a few hundred bytes besides its own.
+const QUEUE_RECORDS: &str = "10000";
+/// How long a record may wait for others that share its batch, in ms. It is part of every latency that is reported.
+const LINGER_MS: &str = "5";
+/// The largest batch before compression, in bytes, as a loader has it.
+const BATCH_BYTES: &str = "262144";
+/// Named in a constant, as librdkafka's remark on it is left out of the log.
+const GAPLESS: &str = "enable.gapless.guarantee";
+
+/// Publishing failed. What was acknowledged stays.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// No retry can mend it.
+    #[error("Kafka refuses to take records for {topic:?}: {reason}")]
+    Refused {
+        /// The topic.
+        topic: String,
+        /// The broker's reason.
+        reason: String,
+    },
+    /// May pass.
+    #[error("Kafka did not take a record for {topic:?}: {reason}")]
+    Unavailable {
+        /// The topic.
+        topic: String,
+        /// What happened.
+        reason: String,
+    },
+}
+
+impl PublishError {
+    /// Whether no retry can mend it.
+    pub fn is_permanent(&self) -> bool {
+        matches!(self, Self::Refused { .. })
+    }
+}
+
+/// What a message is to its delivery report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A record whose latency counts.
+    Timed,
+    /// A record whose latency does not: it waited for the connection.
+    First,
+    /// No record.
+    Marker,
+}
+
+/// What goes through librdkafka and comes back with the report: for a timed record, the microseconds at which it was
+/// sent, so that nothing has to be allocated for it.
+const FIRST: usize = usize::MAX - 1;
+const MARKER: usize = usize::MAX;
+
+/// Publishes to one topic.
+pub struct Producer {
+    inner: ThreadedProducer<Deliveries>,
+    topic: String,
+    deadline: Duration,
+    sent: u64,
+}
+
+impl Producer {
+    /// A producer to `topic` that gives up after `deadline` without an acknowledgement. Connects in the background.
+    ///
+    /// # Errors
+    /// librdkafka refuses the configuration.
+    pub fn new(
+        kafka: &KafkaConfig,
+        client_id: &str,
+        topic: &str,
+        deadline: Duration,
+        metrics: Metrics,
+    ) -> Result<Self, KafkaError> {
+        let inner = kafka::producer_config(kafka, client_id, QUEUE_KIB)
+            // A batch that fails for good stops the producer, rather than letting later ones pass it.
+            .set(GAPLESS, "true")
+            .set("message.timeout.ms", "0")
+            .set("queue.buffering.max.messages", QUEUE_RECORDS)
+            .set("compression.type", "zstd")
+            .set("linger.ms", LINGER_MS)
+            .set("batch.size", BATCH_BYTES)
+            .create_with_context(Deliveries {
+                log: KafkaContext::default(),
+                begun: Instant::now(),
+                metrics,
+                state: Arc::default(),
+            })?;
+        Ok(Self {
+            inner,
+            topic: topic.to_owned(),
+            deadline,
+            sent: 0,
+        })
+    }
+
+    /// Queues a message; whether there was room for it.
+    ///
+    /// # Errors
+    /// The client takes no more: an earlier message failed for good, or this one is refused.
+    pub fn send(
+        &mut self,
+        partition: i32,
+        key: Option<&str>,
+        value: &[u8],
+        headers: OwnedHeaders,
+        kind: Kind,
+    ) -> Result<bool, PublishError> {
+        let deliveries = self.inner.context();
+        let opaque = match kind {
+            Kind::Timed => deliveries.now_micros(),
+            Kind::First => FIRST,
+            Kind::Marker => MARKER,
+        };
+        let mut record: BaseRecord<'_, str, [u8], usize> =
+            BaseRecord::with_opaque_to(&self.topic, opaque)
+                .partition(partition)
+                .payload(value)
+                .headers(headers);
+        record.key = key;
+        match self.inner.send(record) {
+            Ok(()) => {
+                if self.in_flight() == 0 {
+                    self.inner.context().state().moved_at = Some(Instant::now());
+                }
+                self.sent += 1;
+                Ok(true)
+            }
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => Ok(false),
+            Err((error, _)) => Err(self.fail(&error)),
+        }
+    }
+
+    /// Messages that were queued and not reported on.
+    pub fn in_flight(&self) -> u64 {
+        let settled = self.inner.context().state().settled;
+        self.sent.saturating_sub(settled)
+    }
+
+    /// Records that were acknowledged.
+    pub fn acknowledged(&self) -> Count {
+        self.inner.context().state().acknowledged
+    }
+
+    /// When the last record was acknowledged.
+    pub fn acknowledged_at(&self) -> Option<Instant> {
+        self.inner.context().state().acknowledged_at
+    }
+
+    /// How long timed records took.
+    pub fn latencies(&self) -> Option<LatencySummary> {
+        self.inner.context().state().latencies.summary()
+    }
+
+    /// Looks at what was reported.
+    ///
+    /// # Errors
+    /// A message failed, the broker refuses this client, or nothing was acknowledged for too long.
+    pub fn check(&self) -> Result<(), PublishError> {
+        let deliveries = self.inner.context();
+        let (failed, moved_at) = {
+            let state = deliveries.state();
+            (state.failed.clone(), state.moved_at)
+        };
+        if let Some(error) = failed {
+            return Err(self.fail(&error));
+        }
+        if self.in_flight() == 0 {
+            return Ok(());
+        }
+        let topic = || self.topic.clone();
+        // librdkafka itself goes on for ever after a wrong password.
+        if let Some(reason) = deliveries.log.permanent_error() {
+            self.abandon();
+            return Err(PublishError::Refused {
+                topic: topic(),
+                reason,
+            });
+        }
+        if moved_at.is_some_and(|at| at.elapsed() >= self.deadline) {
+            self.abandon();
+            return Err(PublishError::Unavailable {
+                topic: topic(),
+                reason: format!("nothing was acknowledged for {:?}", self.deadline),
+            });
+        }
+        Ok(())
+    }
+
+    /// Drops what is queued and what is on its way. Nothing may be sent afterwards.
+    pub fn abandon(&self) {
+        self.inner.purge(PurgeConfig::default().queue().inflight());
+    }
+
+    /// Drops what is queued, and says why the producer stopped.
+    fn fail(&self, error: &KafkaError) -> PublishError {
+        let fatal = self.inner.client().fatal_error();
+        self.abandon();
+        let topic = self.topic.clone();
+        let (permanent, reason) = match fatal {
+            Some((code, reason)) => (
+                kafka::is_permanent(&KafkaError::MessageProduction(code)),
+                reason,
+            ),
+            None => (kafka::is_permanent(error), error.to_string()),
+        };
+        if permanent {
+            PublishError::Refused { topic, reason }
+        } else {
+            PublishError::Unavailable { topic, reason }
+        }
+    }
+}
+
+/// Hears what became of each message, on the client's own thread.
+struct Deliveries {
+    log: KafkaContext,
+    begun: Instant,
+    metrics: Metrics,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    acknowledged: Count,
+    /// Messages of any kind that were acknowledged.
+    settled: u64,
+    latencies: Latencies,
+    failed: Option<KafkaError>,
+    acknowledged_at: Option<Instant>,
+    /// When the last report on any message came, or the first message since then was queued.
+    moved_at: Option<Instant>,
+}
+
+impl Deliveries {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now_micros(&self) -> usize {
+        let micros = usize::try_from(self.begun.elapsed().as_micros()).unwrap_or(FIRST);
+        micros.min(FIRST - 1)
+    }
+}
+
+impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        let known = facility == "CONFWARN" && message.contains(GAPLESS);
+        if !known {
+            self.log.log(level, facility, message);
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.log.error(error, reason);
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
+        let mut state = self.state();
+        let message = match result {
+            Ok(message) => message,
+            Err((error, _)) => {
+                state.failed.get_or_insert_with(|| error.clone());
+                return;
+            }
+        };
+        state.settled += 1;
+        let now = Some(Instant::now());
+        state.moved_at = now;
+        if opaque == MARKER {
+            return;
+        }
+        state.acknowledged_at = now;
+        let bytes = message.payload_len() as u64;
+        state.acknowledged.records += 1;
+        state.acknowledged.bytes += bytes;
+        self.metrics.published.inc();
+        self.metrics.published_bytes.inc_by(bytes);
+        if opaque != FIRST {
+            let took = self.now_micros().saturating_sub(opaque);
+            let took = Duration::from_micros(took as u64);
+            state.latencies.record(took);
+            self.metrics.delivery_seconds.observe(took.as_secs_f64());
+        }
+    }
+}
