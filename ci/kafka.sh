@@ -56,8 +56,8 @@ while [ $# -gt 0 ]; do
 done
 [ -n "$verb" ] || usage "start, stop, status, restart or fetch?"
 [ -n "$dir" ] || usage "--dir takes a folder"
-# Written into files that Kafka and the shell read back.
-case $dir in /*) ;; *) dir=$PWD/$dir ;; esac
+# One spelling, since the process is known by it; and such that Kafka and a shell can read it from files.
+dir=$(realpath -m -- "$dir")
 [[ $dir =~ ^[A-Za-z0-9_./@+-]+$ ]] || usage "--dir takes letters, digits and _./@+- only: '$dir'"
 
 # --- The process
