@@ -24,9 +24,10 @@ use crate::{
 pub(crate) enum SessionError {
     #[error(transparent)]
     Wire(#[from] WireError),
-    #[error("the {command} did not reach the broker: {error}")]
+    #[error("the {command} was not taken by topic {topic:?}: {error}")]
     Undelivered {
         command: &'static str,
+        topic: String,
         error: rdkafka::error::KafkaError,
     },
     #[error("could not print: {0}")]
@@ -88,6 +89,7 @@ async fn run_order(
 ) -> Result<Outcome, SessionError> {
     let command = order.command();
     let name = command.command.as_str();
+    let topic = wire.control_topic().to_owned();
     let mut delivery = wire.send(&command);
     let deadline = Instant::now() + order.timeout;
     output.line(&Line::Command {
@@ -116,29 +118,30 @@ async fn run_order(
         }
         let wake = judge.wake_at().map_or(deadline, |at| at.min(deadline));
         tokio::select! {
-            biased;
-            () = stop.cancelled() => break Outcome::Interrupted,
-            result = &mut delivery, if !delivered => {
-                result.map_err(|error| SessionError::Undelivered { command: name, error })?;
-                delivered = true;
-            }
-            arrival = wire.next(), if listens => {
-                let Some((at, raw, event)) = understood(arrival?, output) else {
-                    continue;
-                };
-                let verdict = judge.see(&event, at);
-                if order.to.covers(&event) {
-                    let expected = match verdict {
-                        Verdict::Expected => Some(true),
-                        Verdict::Unexpected => Some(false),
-                        Verdict::Open => None,
-                    };
-                    output.line(&Line::Event { expected, raw: &one_line(&raw), event: &event })?;
-                }
-            }
-            // The client's own time-out tells why a command was not delivered.
-            () = sleep_until(wake.into()), if listens => {}
-        }
+                   biased;
+                   () = stop.cancelled() => break Outcome::Interrupted,
+                   result = &mut delivery, if !delivered => {
+                       result.map_err(|error| SessionError::Undelivered {
+        command: name, topic: topic.clone(), error })?;
+                       delivered = true;
+                   }
+                   arrival = wire.next(), if listens => {
+                       let Some((at, raw, event)) = understood(arrival?, output) else {
+                           continue;
+                       };
+                       let verdict = judge.see(&event, at);
+                       if order.to.covers(&event) {
+                           let expected = match verdict {
+                               Verdict::Expected => Some(true),
+                               Verdict::Unexpected => Some(false),
+                               Verdict::Open => None,
+                           };
+                           output.line(&Line::Event { expected, raw: &one_line(&raw), event: &event })?;
+                       }
+                   }
+                   // The client's own time-out tells why a command was not delivered.
+                   () = sleep_until(wake.into()), if listens => {}
+               }
     };
     let missing = judge.missing().map(str::to_owned).collect();
     let unmet = outcome == Outcome::Unmet;
@@ -163,9 +166,9 @@ async fn run_order(
 
 fn why_unmet(order: &Order, judge: &Judge) -> String {
     let what = match order.action {
-        Action::Stop { .. } => "interrupted by this stop",
-        Action::SimulateLoading => "loading with records_written that grow",
-        Action::FailAfter { .. } => "error",
+        Action::Stop { .. } => "\"interrupted\" because of this stop",
+        Action::SimulateLoading => "\"loading\" with more records_written than before",
+        Action::FailAfter { .. } => "\"error\"",
     };
     let least = order.expect.map_or(1, |count| count.least());
     let workers = if least == 1 { "worker" } else { "workers" };

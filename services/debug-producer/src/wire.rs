@@ -3,6 +3,8 @@
 //! Its promise: once it is open, every event that is published later is received, since the place in every partition is
 //! fixed as a number. It joins no group, commits nothing and creates no topic.
 
+mod place;
+
 use std::{
     collections::{BTreeSet, VecDeque},
     sync::Arc,
@@ -15,7 +17,7 @@ use rdkafka::{
     consumer::{Consumer, StreamConsumer},
     error::KafkaError,
     message::{BorrowedMessage, Message},
-    producer::{FutureProducer, FutureRecord, Producer},
+    producer::{FutureProducer, FutureRecord},
     types::RDKafkaErrorCode as Code,
 };
 use streamforge_utils::{
@@ -25,9 +27,8 @@ use streamforge_utils::{
 use tokio::time::{sleep, timeout_at};
 
 use crate::{config::Config, request::Address};
+use place::{NotFound, Place};
 
-/// How long one request to the broker may take.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between attempts while the brokers are away.
 const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 /// How long the first fetch may take before it goes on without: it only makes the first round trip longer.
@@ -45,7 +46,7 @@ pub(crate) enum WireError {
         timeout: Duration,
         reason: Option<String>,
     },
-    #[error("the broker refuses: {0}")]
+    #[error("refused, and trying again does not help: {0}")]
     Refused(String),
     #[error("the topic {topic:?} is not there; {variable} names it")]
     NoTopic {
@@ -91,6 +92,7 @@ pub(crate) struct Wire {
     producer: FutureProducer<KafkaContext>,
     consumer: Arc<StreamConsumer<KafkaContext>>,
     control_topic: String,
+    group_id: String,
     events_topic: String,
     /// What came while the first fetch was waited for.
     early: VecDeque<Arrival>,
@@ -123,6 +125,7 @@ impl Wire {
             .create_with_context(context)
             .map_err(WireError::Client)?;
         let mut wire = Self {
+            group_id: to.group_id(),
             producer,
             consumer: Arc::new(consumer),
             control_topic: config.topics.queue_control_topic.as_str().to_owned(),
@@ -135,7 +138,7 @@ impl Wire {
             let looking = timeout_at(deadline.into(), wire.look_up(listen, &mut reason));
             tokio::select! {
                 found = looking => found.ok(),
-                refused = wire.refused() => Some(Err(WireError::Refused(refused))),
+                refused = wire.refused() => Some(Err(wire.refusal(refused))),
             }
         };
         let no_answer = || WireError::NoAnswer {
@@ -155,41 +158,26 @@ impl Wire {
         &self,
         listen: bool,
         reason: &mut Option<String>,
-    ) -> Result<Vec<(i32, i64)>, WireError> {
+    ) -> Result<Vec<Place>, WireError> {
         loop {
             let (consumer, producer) = (Arc::clone(&self.consumer), self.producer.clone());
-            let (control, events) = (self.control_topic.clone(), self.events_topic.clone());
+            let control = self.control_topic.clone();
+            let events = listen.then(|| self.events_topic.clone());
             let looked = tokio::task::spawn_blocking(move || {
-                if partitions(&consumer, &control)?.is_none() {
-                    return Ok(Err((control, "QUEUE_CONTROL_TOPIC")));
-                }
-                // So that the first command finds a connection.
-                producer
-                    .client()
-                    .fetch_metadata(Some(&control), REQUEST_TIMEOUT)?;
-                if !listen {
-                    return Ok(Ok(Vec::new()));
-                }
-                let Some(partitions) = partitions(&consumer, &events)? else {
-                    return Ok(Err((events, "QUEUE_EVENTS_TOPIC")));
-                };
-                let ends = (0..partitions).map(|partition| {
-                    let (_, end) =
-                        consumer.fetch_watermarks(&events, partition, REQUEST_TIMEOUT)?;
-                    Ok((partition, end))
-                });
-                ends.collect::<Result<_, KafkaError>>().map(Ok)
+                place::find(&consumer, &producer, &control, events.as_deref())
             });
             match looked
                 .await
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
             {
-                Ok(Ok(places)) => return Ok(places),
-                Ok(Err((topic, variable))) => return Err(WireError::NoTopic { topic, variable }),
-                Err(error) if kafka::is_permanent(&error) => {
-                    return Err(WireError::Refused(error.to_string()));
+                Ok(places) => return Ok(places),
+                Err(NotFound::Topic { topic, variable }) => {
+                    return Err(WireError::NoTopic { topic, variable });
                 }
-                Err(error) => {
+                Err(NotFound::Kafka { topic, error }) if kafka::is_permanent(&error) => {
+                    return Err(WireError::Refused(format!("topic {topic:?}: {error}")));
+                }
+                Err(NotFound::Kafka { error, .. }) => {
                     tracing::debug!(%error, "The brokers did not answer, trying again");
                     *reason = Some(error.to_string());
                     sleep(RETRY_INTERVAL).await;
@@ -211,7 +199,16 @@ impl Wire {
         }
     }
 
-    async fn take_place(&mut self, places: &[(i32, i64)]) -> Result<(), WireError> {
+    /// The client says that its group was refused, not what it is called.
+    fn refusal(&self, reason: String) -> WireError {
+        if reason.contains("GroupAuthorizationFailed") {
+            WireError::Refused(format!("group {:?}: {reason}", self.group_id))
+        } else {
+            WireError::Refused(reason)
+        }
+    }
+
+    async fn take_place(&mut self, places: &[Place]) -> Result<(), WireError> {
         let mut list = TopicPartitionList::with_capacity(places.len());
         for (partition, end) in places {
             list.add_partition_offset(&self.events_topic, *partition, Offset::Offset(*end))
@@ -239,6 +236,11 @@ impl Wire {
             }
         }
         Ok(())
+    }
+
+    /// Where commands go.
+    pub(crate) fn control_topic(&self) -> &str {
+        &self.control_topic
     }
 
     /// Sends a command at once. What comes of it is told later.
@@ -284,10 +286,13 @@ impl Wire {
             return Ok(None);
         }
         if let Some(reason) = self.consumer.client().context().permanent_error() {
-            return Err(WireError::Refused(reason));
+            return Err(self.refusal(reason));
         }
         if kafka::is_permanent(&error) {
-            return Err(WireError::Refused(error.to_string()));
+            return Err(WireError::Refused(format!(
+                "topic {:?}: {error}",
+                self.events_topic
+            )));
         }
         match error.rdkafka_error_code() {
             Some(
@@ -303,25 +308,6 @@ impl Wire {
                 Ok(None)
             }
         }
-    }
-}
-
-/// How many partitions a topic has; `None` if there is no such topic.
-fn partitions(
-    consumer: &StreamConsumer<KafkaContext>,
-    topic: &str,
-) -> Result<Option<i32>, KafkaError> {
-    let metadata = consumer.fetch_metadata(Some(topic), REQUEST_TIMEOUT)?;
-    let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
-        return Ok(None);
-    };
-    match found.error().map(Code::from) {
-        None if found.partitions().is_empty() => Ok(None),
-        None => Ok(Some(
-            i32::try_from(found.partitions().len()).unwrap_or(i32::MAX),
-        )),
-        Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => Ok(None),
-        Some(code) => Err(KafkaError::MetadataFetch(code)),
     }
 }
 

@@ -21,8 +21,9 @@ Examples:
   debug-producer --queue-id wf-try --target arango-candles --follow
 
 Exit codes:
-  0    what was expected came; without an --expect flag: the broker took the command; --follow: --timeout is over
-  1    it did not come, the broker is away or refuses, a topic is not there, a command was not delivered
+  0    what was expected came; without an --expect flag, the broker took the command;
+       with --follow, --timeout is over
+  1    it did not come; the broker is away or refuses; a topic is not there
   2    wrong usage
   78   bad configuration
   130  Ctrl-C, also with --follow

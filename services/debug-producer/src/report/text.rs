@@ -131,7 +131,8 @@ fn ping_summary(f: &mut fmt::Formatter<'_>, summary: &PingSummary) -> fmt::Resul
     if let Some(round_trip) = summary.round_trip.filter(|round_trip| round_trip.count > 1) {
         write!(f, "\nround trip: {round_trip}")?;
     }
-    for who in &summary.responders {
+    // A single ping's pongs say it all.
+    for who in summary.responders.iter().filter(|_| *sent > 1) {
         responder(f, who)?;
     }
     let ignored = summary.ignored;

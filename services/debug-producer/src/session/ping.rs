@@ -36,6 +36,7 @@ pub(super) async fn run(
         ping,
         pings: Pings::new(ping),
         undelivered: 0,
+        topic: wire.control_topic().to_owned(),
     };
     let listens = ping.expect.is_some();
     if ping.repeat > MOST_TOLD && ping.interval * ping.repeat > SHORT {
@@ -89,6 +90,7 @@ struct Row<'a> {
     ping: &'a Ping,
     pings: Pings,
     undelivered: u32,
+    topic: String,
 }
 
 impl Row<'_> {
@@ -151,6 +153,7 @@ impl Row<'_> {
         if is_permanent(&error) {
             return Err(SessionError::Undelivered {
                 command: "ping",
+                topic: self.topic.clone(),
                 error,
             });
         }

@@ -66,7 +66,7 @@ async fn a_stop_that_nobody_obeys_is_unmet() {
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(
         said.stderr.contains(
-            "expected 1 worker or more to say interrupted by this stop within 1s: none did"
+            "expected 1 worker or more to say \"interrupted\" because of this stop within 1s: none did"
         ),
         "{said:?}"
     );
