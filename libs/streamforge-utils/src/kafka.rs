@@ -91,34 +91,68 @@ pub fn producer_config(kafka: &KafkaConfig, client_id: &str, queue_kib: u32) -> 
     config
 }
 
+/// What no retry can mend: wrong credentials, missing rights, a topic or message that the broker refuses.
+const PERMANENT: [RDKafkaErrorCode; 17] = [
+    RDKafkaErrorCode::Authentication,
+    RDKafkaErrorCode::SaslAuthenticationFailed,
+    RDKafkaErrorCode::UnsupportedSASLMechanism,
+    RDKafkaErrorCode::IllegalSASLState,
+    RDKafkaErrorCode::TopicAuthorizationFailed,
+    RDKafkaErrorCode::GroupAuthorizationFailed,
+    RDKafkaErrorCode::ClusterAuthorizationFailed,
+    RDKafkaErrorCode::InvalidTopic,
+    RDKafkaErrorCode::InvalidPartitions,
+    RDKafkaErrorCode::InvalidReplicationFactor,
+    RDKafkaErrorCode::InvalidConfig,
+    RDKafkaErrorCode::InvalidArgument,
+    RDKafkaErrorCode::PolicyViolation,
+    RDKafkaErrorCode::MessageSizeTooLarge,
+    RDKafkaErrorCode::InvalidRecord,
+    RDKafkaErrorCode::UnsupportedFeature,
+    RDKafkaErrorCode::UnsupportedVersion,
+];
+
 /// Whether no retry can mend this: wrong credentials, missing rights, a topic or message that the broker refuses.
 pub fn is_permanent(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode as Code;
-    matches!(
-        error.rdkafka_error_code(),
-        Some(
-            Code::Authentication
-                | Code::SaslAuthenticationFailed
-                | Code::UnsupportedSASLMechanism
-                | Code::IllegalSASLState
-                | Code::TopicAuthorizationFailed
-                | Code::GroupAuthorizationFailed
-                | Code::ClusterAuthorizationFailed
-                | Code::InvalidTopic
-                | Code::InvalidPartitions
-                | Code::InvalidReplicationFactor
-                | Code::InvalidConfig
-                | Code::InvalidArgument
-                | Code::PolicyViolation
-                | Code::MessageSizeTooLarge
-                | Code::InvalidRecord
-                | Code::UnsupportedFeature
-                | Code::UnsupportedVersion
+    let code = error.rdkafka_error_code();
+    code.is_some_and(|code| PERMANENT.contains(&code))
+        || matches!(
+            error,
+            KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_)
         )
-    ) || matches!(
-        error,
-        KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_)
-    )
+}
+
+/// Why a producer failed, and whether no retry can mend that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProducerFailure {
+    /// Whether no retry can mend it.
+    pub is_permanent: bool,
+    /// What librdkafka says.
+    pub reason: String,
+}
+
+impl ProducerFailure {
+    /// Of a message that failed with `error`. `fatal` is what has stopped the whole producer, if anything: an idempotent
+    /// one says by its code only that a message is missing, and why in words.
+    pub fn of(error: &KafkaError, fatal: Option<(RDKafkaErrorCode, String)>) -> Self {
+        let Some((code, reason)) = fatal else {
+            return Self {
+                is_permanent: is_permanent(error),
+                reason: error.to_string(),
+            };
+        };
+        let is_named = |code: &RDKafkaErrorCode| {
+            let name = code.to_string();
+            let words = name.split_once('(').map(|(_, words)| words);
+            words.is_some_and(|words| reason.contains(words.trim_end_matches(')')))
+        };
+        Self {
+            is_permanent: is_permanent(error)
+                || PERMANENT.contains(&code)
+                || PERMANENT.iter().any(is_named),
+            reason,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -172,5 +206,18 @@ mod tests {
         assert!(!is_permanent(&error(
             RDKafkaErrorCode::BrokerTransportFailure
         )));
+    }
+
+    #[test]
+    fn a_fatal_error_is_as_permanent_as_what_it_comes_from() {
+        let of = |words: &str| {
+            let reason = format!("ProduceRequest for x [0] failed: {words} (broker 1): unable");
+            let error = KafkaError::MessageProduction(RDKafkaErrorCode::Fatal);
+            ProducerFailure::of(&error, Some((RDKafkaErrorCode::GaplessGuarantee, reason)))
+        };
+        assert!(of("Broker: Message size too large").is_permanent);
+        assert!(!of("Broker: Not enough in-sync replicas").is_permanent);
+        let alone = KafkaError::MessageProduction(RDKafkaErrorCode::TopicAuthorizationFailed);
+        assert!(ProducerFailure::of(&alone, None).is_permanent);
     }
 }

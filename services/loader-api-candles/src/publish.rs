@@ -17,7 +17,7 @@ use rdkafka::{
 };
 use streamforge_utils::{
     config::KafkaConfig,
-    kafka::{self, KafkaContext},
+    kafka::{self, KafkaContext, ProducerFailure},
 };
 use tokio::time::Instant;
 
@@ -233,14 +233,11 @@ impl Publisher {
         let fatal = self.producer.client().fatal_error();
         self.abandon();
         let topic = self.topic.to_string();
-        let (permanent, reason) = match fatal {
-            Some((code, reason)) => (
-                kafka::is_permanent(&KafkaError::MessageProduction(code)),
-                reason,
-            ),
-            None => (kafka::is_permanent(&error), error.to_string()),
-        };
-        if permanent {
+        let ProducerFailure {
+            is_permanent,
+            reason,
+        } = ProducerFailure::of(&error, fatal);
+        if is_permanent {
             PublishError::Refused { topic, reason }
         } else {
             PublishError::Unavailable { topic, reason }

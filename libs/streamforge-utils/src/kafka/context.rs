@@ -1,9 +1,16 @@
 //! What librdkafka says by itself goes to our log.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use rdkafka::{
-    ClientContext, config::RDKafkaLogLevel, consumer::ConsumerContext, error::KafkaError,
+    ClientContext,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, ConsumerContext},
+    error::KafkaError,
+    types::RDKafkaErrorCode,
 };
 
 use super::is_permanent;
@@ -25,6 +32,20 @@ impl KafkaContext {
     }
 }
 
+/// Hears what librdkafka has to say about the connection, which it tells only to who polls. For a client that was
+/// asked something and got no answer; one that is assigned partitions would lose their messages.
+pub(super) fn hear_errors(client: &BaseConsumer<KafkaContext>) {
+    // Far more than one connection leaves in the time of one request.
+    const MOST: usize = 100;
+    // Not zero, which ends at the first line for the log.
+    const PAUSE: Duration = Duration::from_millis(20);
+    for _ in 0..MOST {
+        if client.poll(PAUSE).is_none() {
+            return;
+        }
+    }
+}
+
 impl ClientContext for KafkaContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         match level {
@@ -40,7 +61,7 @@ impl ClientContext for KafkaContext {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        if is_permanent(&error) {
+        if is_permanent(&error) || is_bad_certificate(&error, reason) {
             tracing::error!(target: "rdkafka", %error, reason, "Kafka refuses this client");
             let message = format!("{error}: {reason}");
             *self
@@ -51,6 +72,14 @@ impl ClientContext for KafkaContext {
             tracing::debug!(target: "rdkafka", %error, reason, "Kafka client error, librdkafka tries again");
         }
     }
+}
+
+/// Whether TLS failed for what the two sides are. librdkafka tells so by its words: the code depends on how far the
+/// handshake came, and may be that of a connection that broke.
+fn is_bad_certificate(error: &KafkaError, reason: &str) -> bool {
+    reason.contains("certificate verify failed")
+        || (error.rdkafka_error_code() == Some(RDKafkaErrorCode::SSL)
+            && reason.contains("SSL handshake failed"))
 }
 
 impl ConsumerContext for KafkaContext {}

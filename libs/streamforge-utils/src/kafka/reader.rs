@@ -13,7 +13,7 @@ use rdkafka::{
     types::RDKafkaErrorCode,
 };
 
-use super::{KafkaContext, consumer_config, is_permanent};
+use super::{KafkaContext, consumer_config, context::hear_errors, is_permanent};
 use crate::config::KafkaConfig;
 
 /// How long one request to the broker may take.
@@ -214,7 +214,8 @@ impl TopicReader {
         let consumer = Arc::clone(&self.consumer);
         let answer = tokio::task::spawn_blocking(move || {
             let consumer = consumer.lock().unwrap_or_else(PoisonError::into_inner);
-            work(&consumer)
+            // What reads does not stay assigned.
+            work(&consumer).inspect_err(|_| hear_errors(&consumer))
         });
         let answer = answer
             .await

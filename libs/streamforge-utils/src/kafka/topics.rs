@@ -13,7 +13,7 @@ use rdkafka::{
     types::RDKafkaErrorCode,
 };
 
-use super::{KafkaContext, client_config, is_permanent};
+use super::{KafkaContext, client_config, context::hear_errors, is_permanent};
 use crate::config::KafkaConfig;
 
 /// How long one request to the broker may take.
@@ -99,9 +99,9 @@ impl Topics {
     pub async fn partitions(&self, topic: &str) -> Result<Option<i32>, TopicError> {
         let (finder, name) = (Arc::clone(&self.finder), topic.to_owned());
         let looked = tokio::task::spawn_blocking(move || {
-            // Errors of the connection, such as a wrong password, are told while polling.
-            let _ = finder.poll(Duration::ZERO);
-            let metadata = finder.fetch_metadata(Some(&name), REQUEST_TIMEOUT)?;
+            let metadata = finder
+                .fetch_metadata(Some(&name), REQUEST_TIMEOUT)
+                .inspect_err(|_| hear_errors(&finder))?;
             let Some(found) = metadata.topics().iter().find(|found| found.name() == name) else {
                 return Ok(None);
             };
