@@ -2,6 +2,9 @@
 //!
 //! What is not of this workflow's dummy service, or has ended for good, is refused by name rather than written over.
 
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
 use streamforge_utils::{
     kafka::{TopicReader, TopicSpec, Topics, headers},
     protocol::{EOS, EOS_VALUE, Marker, MarkerOutcome, QueueId, SEQ, Symbol, partition_of},
@@ -47,7 +50,7 @@ pub async fn open(config: &Config, publish: &Publish) -> Result<u64, Failure> {
             topic: &publish.topic,
             partition,
         };
-        match look.last(&reader).await? {
+        match look.patiently(&reader, config.ops.retry_deadline()).await? {
             Found::Nothing => {}
             Found::Marker(marker) => {
                 look.check(&marker, &config.queue.queue_id, &publish.partitions)?;
@@ -78,6 +81,27 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
+    /// Tries as long as `deadline`: a topic that has just been made may not have a leader yet.
+    async fn patiently(&self, reader: &TopicReader, deadline: Duration) -> Result<Found, Failure> {
+        (|| self.last(reader))
+            .retry(
+                ExponentialBuilder::default()
+                    .with_min_delay(Duration::from_millis(100))
+                    .with_max_delay(Duration::from_secs(5))
+                    .with_jitter()
+                    .without_max_times()
+                    .with_total_delay(Some(deadline)),
+            )
+            .when(Failure::is_retryable)
+            .notify(|failure, _| {
+                tracing::warn!(
+                    error = failure.message(),
+                    "Could not read the topic, trying again"
+                );
+            })
+            .await
+    }
+
     async fn last(&self, reader: &TopicReader) -> Result<Found, Failure> {
         let failed = |error: streamforge_utils::kafka::ReadError| {
             let permanent = error.is_permanent();
