@@ -5,6 +5,7 @@ mod up;
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
+use debug_producer::cli::debug::DebugCommand;
 use streamforge_utils::protocol::{Interval, Symbol, TimeRange};
 use url::Url;
 
@@ -28,6 +29,7 @@ Examples:
   streamforge up                             a broker, a database, an exchange for your workers
   streamforge worker --list                  the workers that this binary holds
   streamforge worker loader-api-candles --help
+  streamforge debug ping --queue-id all      which workers are alive, and how fast they answer
 
 Exit codes: 0 all was done; 2 wrong usage; others are those of the subcommand, in its --help.";
 
@@ -36,7 +38,28 @@ pub(crate) enum Command {
     Demo(Box<DemoArgs>),
     Up(Box<UpArgs>),
     Worker(WorkerArgs),
+    Debug(DebugArgs),
 }
+
+/// Send commands to workers, judge their answers, print what they say
+///
+/// The same as debug-producer, which has some more of it. It is on the events topic before it sends, so no answer is
+/// missed.
+#[derive(Debug, Args)]
+#[command(after_help = DEBUG_HELP)]
+pub(crate) struct DebugArgs {
+    #[command(subcommand)]
+    pub(crate) command: DebugCommand,
+}
+
+const DEBUG_HELP: &str = "\
+Examples:
+  streamforge debug ping --queue-id wf-try
+  streamforge debug stop --queue-id wf-try
+  streamforge debug events --queue-id all
+
+Exit codes: 0 what was expected came; 1 it did not; 2 wrong usage; 78 bad configuration;
+130 Ctrl-C, 143 SIGTERM.";
 
 /// Load candles on this machine, with all that it takes
 ///
@@ -149,6 +172,9 @@ pub(crate) enum WorkerName {
     /// Writes candles from Kafka into ArangoDB
     #[command(disable_help_flag = true)]
     ArangoCandles(OwnFlags),
+    /// Simulates any worker, makes load, finds holes
+    #[command(disable_help_flag = true)]
+    DummyService(OwnFlags),
     /// A name that none of them has, and what followed it.
     #[command(external_subcommand)]
     Unknown(Vec<OsString>),
@@ -200,6 +226,8 @@ mod tests {
             (&["--help"][..], &["0", "2"][..]),
             (&["demo", "--help"], &["0", "1", "2", "130", "143"]),
             (&["up", "--help"], &["0", "1", "2", "130", "143"]),
+            (&["debug", "--help"], &["0", "1", "2", "78", "130", "143"]),
+            (&["debug", "ping", "--help"], &["0", "1", "2", "78"]),
             (
                 &["worker", "--help"],
                 &["0", "1", "2", "70", "78", "130", "143"],

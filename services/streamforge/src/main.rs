@@ -19,6 +19,10 @@ use cli::{Cli, Command};
 
 fn main() -> ExitCode {
     match Cli::parse().command {
+        Command::Debug(args) => block_on(debug_producer::perform(
+            args.command.asked(),
+            process_vars(),
+        )),
         Command::Demo(args) => block_on(demo::run(*args, process_vars())),
         Command::Up(args) => block_on(up::run(*args, process_vars())),
         Command::Worker(args) => worker::run(args, process_vars()),

@@ -21,6 +21,10 @@ pub(crate) fn run(args: WorkerArgs, vars: Vars) -> ExitCode {
             as_typed(arango_candles::SERVICE, own),
             vars,
         )),
+        Some(WorkerName::DummyService(own)) => block_on(dummy_service::run(
+            as_typed(dummy_service::SERVICE, own),
+            vars,
+        )),
         Some(WorkerName::Unknown(typed)) => {
             let name = typed.first().cloned().unwrap_or_default();
             let (name, names) = (name.display(), names().join(", "));
@@ -61,7 +65,11 @@ mod tests {
     fn a_worker_is_typed_as_its_service_is_called() {
         assert_eq!(
             names(),
-            [loader_api_candles::SERVICE, arango_candles::SERVICE]
+            [
+                loader_api_candles::SERVICE,
+                arango_candles::SERVICE,
+                dummy_service::SERVICE
+            ]
         );
     }
 }

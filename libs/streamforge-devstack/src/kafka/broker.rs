@@ -55,6 +55,17 @@ impl Broker {
         }
     }
 
+    /// What a person needs to command workers and to watch them, with the rights that we ship.
+    ///
+    /// # Errors
+    /// The broker's folder lacks something.
+    pub fn operator_vars(&self) -> anyhow::Result<Vars> {
+        match self {
+            Self::Mock(mock) => Ok(mock.vars()),
+            Self::Apache(apache) => Ok(apache.vars_as("user-operator")?),
+        }
+    }
+
     /// The settings of a client that may do everything.
     ///
     /// # Errors

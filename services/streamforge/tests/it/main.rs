@@ -16,5 +16,6 @@ mod killed;
 mod poison;
 mod process;
 mod recorded;
+mod stethoscope;
 mod stopped;
 mod up;
