@@ -92,9 +92,10 @@ async fn ctrl_c_among_pings_leaves_a_summary() {
 #[tokio::test]
 async fn a_signal_ends_it_while_the_broker_is_away() {
     let rig = Rig::start();
-    rig.kafka.down().unwrap();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let servers = silent.local_addr().unwrap();
     let mut running = rig.spawn_with(
-        "--queue-id all --follow --timeout 600",
+        &format!("--queue-id all --follow --timeout 600 --bootstrap-servers {servers}"),
         &[("LOG_LEVEL", "debug")],
     );
     running.first_word_on_stderr().await;
