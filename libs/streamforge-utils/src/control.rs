@@ -1,6 +1,9 @@
 //! Commands to one worker, read from `queue-control` by assignment: every worker of a queue sees every command.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use rdkafka::{
     Offset, TopicPartitionList,
@@ -32,7 +35,8 @@ pub struct CommandFilter {
     run: u32,
     service: String,
     telemetry_id: String,
-    queue_started_at: TimestampMs,
+    /// When it was launched, if the launcher says so.
+    queue_started_at: Option<TimestampMs>,
     process_started_at: TimestampMs,
 }
 
@@ -47,29 +51,39 @@ impl CommandFilter {
             run: queue.run,
             service: service.to_owned(),
             telemetry_id: queue.producer_id(service),
-            queue_started_at: launched.unwrap_or(process_started_at),
+            queue_started_at: launched,
             process_started_at,
         }
     }
 
-    /// Whether to obey a command that the broker took at `at`.
+    /// Whether to obey a command that the broker took at `at`. `is_new` says that it came after listening began, which
+    /// no difference of clocks can hide.
     ///
-    /// Of what is older than the process only `stop` is obeyed. One from before the launch, which can only be
-    /// within the 60 s that clocks may differ, counts where it can mean no other run: it names this run, or it
-    /// names this queue and there was no run before.
-    pub fn obeys(&self, command: &Command, at: TimestampMs) -> bool {
+    /// Of what is older than the process only `stop` is obeyed, since the launch. One from before the launch, which can
+    /// only be within the 60 s that clocks may differ, counts where it can mean no other run: it names this run, or it
+    /// names this queue and there was no run before. A worker that a person starts, without a launch, obeys no `stop` of
+    /// before.
+    pub fn obeys(&self, command: &Command, at: TimestampMs, is_new: bool) -> bool {
         if !command.addresses(&self.queue_id, self.run, &self.service, &self.telemetry_id) {
             return false;
         }
-        if at >= self.process_started_at {
+        if is_new || at >= self.process_started_at {
             return true;
         }
+        let Some(launched) = self.queue_started_at else {
+            return false;
+        };
         if command.command != CommandKind::Stop {
             return false;
         }
         let ours = command.run.is_some() || self.run == 1;
-        at >= self.queue_started_at
-            || (at >= self.queue_started_at - LOOK_BACK_MS && ours && !command.is_for_all())
+        at >= launched || (at >= launched - LOOK_BACK_MS && ours && !command.is_for_all())
+    }
+
+    /// From when on a command may have to be obeyed.
+    fn since(&self) -> TimestampMs {
+        let began = self.process_started_at;
+        self.queue_started_at.unwrap_or(began).min(began) - LOOK_BACK_MS
     }
 }
 
@@ -116,8 +130,10 @@ pub async fn listen(
 /// The control topic from where this worker has to hear it.
 struct Listener {
     consumer: StreamConsumer<KafkaContext>,
-    /// For each partition with messages that were there before: the offset behind the last of them.
-    ahead: BTreeMap<i32, i64>,
+    /// For each partition: the offset behind the last message that was there when listening began.
+    ends: BTreeMap<i32, i64>,
+    /// The partitions of which some of those are still to be read.
+    behind: BTreeSet<i32>,
 }
 
 /// Nobody hears any more.
@@ -139,7 +155,7 @@ impl Listener {
     ) -> Result<(), Unheard> {
         let mut caught_up = false;
         loop {
-            if !caught_up && self.ahead.is_empty() {
+            if !caught_up && self.behind.is_empty() {
                 caught_up = true;
                 heard.send(Heard::CaughtUp).await?;
             }
@@ -150,7 +166,7 @@ impl Listener {
             let message = match received {
                 Ok(message) => message,
                 Err(KafkaError::PartitionEOF(partition)) => {
-                    self.ahead.remove(&partition);
+                    self.behind.remove(&partition);
                     continue;
                 }
                 Err(error) if is_lost_position(&error) => {
@@ -164,16 +180,13 @@ impl Listener {
                     continue;
                 }
             };
-            let (partition, offset) = (message.partition(), message.offset());
-            if let Some(command) = understood(&message, filter, metrics) {
+            let (partition, next) = (message.partition(), message.offset() + 1);
+            let end = self.ends.get(&partition).copied().unwrap_or(0);
+            if let Some(command) = understood(&message, filter, next > end, metrics) {
                 heard.send(Heard::Command(Box::new(command))).await?;
             }
-            if self
-                .ahead
-                .get(&partition)
-                .is_some_and(|end| offset + 1 >= *end)
-            {
-                self.ahead.remove(&partition);
+            if next >= end {
+                self.behind.remove(&partition);
             }
         }
     }
@@ -183,6 +196,7 @@ impl Listener {
 fn understood(
     message: &BorrowedMessage<'_>,
     filter: &CommandFilter,
+    is_new: bool,
     metrics: &WorkerMetrics,
 ) -> Option<Command> {
     let at = match message.timestamp() {
@@ -190,7 +204,7 @@ fn understood(
         Timestamp::NotAvailable => TimestampMs::now(),
     };
     match serde_json::from_slice::<Command>(message.payload().unwrap_or_default()) {
-        Ok(command) if filter.obeys(&command, at) => {
+        Ok(command) if filter.obeys(&command, at, is_new) => {
             tracing::info!(command = ?command.command, "Received a command");
             let kind = command.command.as_str();
             metrics.commands.with_label_values(&[kind]).inc();
@@ -248,7 +262,7 @@ async fn assign(
     let consumer: StreamConsumer<KafkaContext> =
         kafka::consumer_config(kafka, &client_id, &group, kafka::CONTROL_QUEUE_KIB)
             .create_with_context(KafkaContext::default())?;
-    let from = filter.queue_started_at.min(filter.process_started_at) - LOOK_BACK_MS;
+    let from = filter.since();
     let by_time = kafka.offsets_for_times;
     let assigned = tokio::task::spawn_blocking(move || {
         let starts = start_offsets(&consumer, &topic, partitions, by_time.then_some(from))?;
@@ -257,9 +271,15 @@ async fn assign(
             list.add_partition_offset(&topic, start.partition, Offset::Offset(start.from))?;
         }
         consumer.assign(&list)?;
-        let ahead = starts.iter().filter(|start| start.from < start.end);
-        let ahead = ahead.map(|start| (start.partition, start.end)).collect();
-        Ok::<_, KafkaError>(Listener { consumer, ahead })
+        let behind = starts.iter().filter(|start| start.from < start.end);
+        Ok::<_, KafkaError>(Listener {
+            behind: behind.map(|start| start.partition).collect(),
+            ends: starts
+                .iter()
+                .map(|start| (start.partition, start.end))
+                .collect(),
+            consumer,
+        })
     });
     Ok(assigned
         .await

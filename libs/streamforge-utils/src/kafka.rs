@@ -21,6 +21,11 @@ use crate::config::KafkaConfig;
 pub const DATA_PREFETCH_KIB: u32 = 8 * 1024;
 /// What a data producer may hold that is not acknowledged yet, in KiB (16 MiB).
 pub const DATA_PRODUCER_QUEUE_KIB: u32 = 16 * 1024;
+/// The largest batch of records before compression, in bytes: about 600 candles. It bounds what compressing costs in
+/// memory.
+pub const DATA_BATCH_BYTES: u32 = 262_144;
+/// librdkafka remarks at every start that this is experimental; [`KafkaContext`] leaves that out.
+const GAPLESS: &str = "enable.gapless.guarantee";
 /// Both for commands and events, in KiB.
 pub const CONTROL_QUEUE_KIB: u32 = 256;
 
@@ -88,6 +93,19 @@ pub fn producer_config(kafka: &KafkaConfig, client_id: &str, queue_kib: u32) -> 
         .set("enable.idempotence", "true")
         .set("acks", "all")
         .set("queue.buffering.max.kbytes", queue_kib.to_string());
+    config
+}
+
+/// What a producer of records needs besides: a batch that fails for good stops it, rather than letting later ones pass,
+/// so a partition always holds a gapless prefix. Records are compressed, have no time-out of their own, and form batches
+/// of up to [`DATA_BATCH_BYTES`].
+pub fn data_producer_config(kafka: &KafkaConfig, client_id: &str, queue_kib: u32) -> ClientConfig {
+    let mut config = producer_config(kafka, client_id, queue_kib);
+    config
+        .set(GAPLESS, "true")
+        .set("message.timeout.ms", "0")
+        .set("compression.type", "zstd")
+        .set("batch.size", DATA_BATCH_BYTES.to_string());
     config
 }
 

@@ -18,7 +18,7 @@ use rdkafka::{
 };
 use streamforge_utils::{
     config::KafkaConfig,
-    kafka::{self, KafkaContext},
+    kafka::{self, KafkaContext, ProducerFailure},
     latency::{Latencies, LatencySummary},
 };
 use tokio::time::Instant;
@@ -31,10 +31,6 @@ const QUEUE_KIB: u32 = 3 * 1024;
 const QUEUE_RECORDS: &str = "8000";
 /// How long a record may wait for others that share its batch, in ms. It is part of every latency that is reported.
 const LINGER_MS: &str = "5";
-/// The largest batch before compression, in bytes, as a loader has it.
-const BATCH_BYTES: &str = "262144";
-/// Named in a constant, as librdkafka's remark on it is left out of the log.
-const GAPLESS: &str = "enable.gapless.guarantee";
 
 /// Publishing failed. What was acknowledged stays.
 #[derive(Debug, thiserror::Error)]
@@ -100,14 +96,9 @@ impl Producer {
         deadline: Duration,
         metrics: Metrics,
     ) -> Result<Self, KafkaError> {
-        let inner = kafka::producer_config(kafka, client_id, QUEUE_KIB)
-            // A batch that fails for good stops the producer, rather than letting later ones pass it.
-            .set(GAPLESS, "true")
-            .set("message.timeout.ms", "0")
+        let inner = kafka::data_producer_config(kafka, client_id, QUEUE_KIB)
             .set("queue.buffering.max.messages", QUEUE_RECORDS)
-            .set("compression.type", "zstd")
             .set("linger.ms", LINGER_MS)
-            .set("batch.size", BATCH_BYTES)
             .create_with_context(Deliveries {
                 log: KafkaContext::default(),
                 begun: Instant::now(),
@@ -225,14 +216,11 @@ impl Producer {
         let fatal = self.inner.client().fatal_error();
         self.abandon();
         let topic = self.topic.clone();
-        let (permanent, reason) = match fatal {
-            Some((code, reason)) => (
-                kafka::is_permanent(&KafkaError::MessageProduction(code)),
-                reason,
-            ),
-            None => (kafka::is_permanent(error), error.to_string()),
-        };
-        if permanent {
+        let ProducerFailure {
+            is_permanent,
+            reason,
+        } = ProducerFailure::of(error, fatal);
+        if is_permanent {
             PublishError::Refused { topic, reason }
         } else {
             PublishError::Unavailable { topic, reason }
@@ -273,10 +261,7 @@ impl Deliveries {
 
 impl ClientContext for Deliveries {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        let known = facility == "CONFWARN" && message.contains(GAPLESS);
-        if !known {
-            self.log.log(level, facility, message);
-        }
+        self.log.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -8,8 +8,6 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use rdkafka::{
-    ClientContext,
-    config::RDKafkaLogLevel,
     error::KafkaError,
     message::OwnedHeaders,
     producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer, PurgeConfig},
@@ -26,14 +24,10 @@ use crate::metrics::Metrics;
 /// How long a record may wait for others that share its batch, in ms. Pages of up to 1,000 candles come at once, so
 /// there is nothing to wait for longer than that takes.
 const LINGER_MS: &str = "20";
-/// The largest batch before compression, in bytes: about 600 candles. It bounds what compressing costs in memory.
-const BATCH_BYTES: &str = "262144";
 /// The most records that wait for an acknowledgement. Besides its bytes each costs about as much again here and in
 /// librdkafka: with the 16 MiB of the queue as the only bound, a worker whose broker is away grew to 88 MiB, with this
 /// one to 40.
 const QUEUE_RECORDS: &str = "10000";
-/// Named in a constant, as librdkafka's remark on it is left out of the log.
-const GAPLESS: &str = "enable.gapless.guarantee";
 /// How often a wait for an acknowledgement looks whether the broker has refused this client for good.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the queue may stay full of records that are not ours before it is looked at again.
@@ -67,29 +61,9 @@ impl PublishError {
     }
 }
 
-/// Logs as every client does, but for the remark at every start that [`GAPLESS`] is experimental: we know.
-#[derive(Clone)]
-struct ProducerLog(KafkaContext);
-
-impl ClientContext for ProducerLog {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        if !is_known(facility, message) {
-            self.0.log(level, facility, message);
-        }
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.0.error(error, reason);
-    }
-}
-
-fn is_known(facility: &str, message: &str) -> bool {
-    facility == "CONFWARN" && message.contains(GAPLESS) && message.contains("experimental")
-}
-
 /// Publishes to one topic.
 pub struct Publisher {
-    producer: FutureProducer<ProducerLog>,
+    producer: FutureProducer<KafkaContext>,
     context: KafkaContext,
     topic: Arc<str>,
     /// Longest time without an acknowledgement.
@@ -114,15 +88,11 @@ impl Publisher {
         metrics: Metrics,
     ) -> Result<Self, KafkaError> {
         let context = KafkaContext::default();
-        let producer = kafka::producer_config(kafka, client_id, kafka::DATA_PRODUCER_QUEUE_KIB)
-            // A batch that fails for good stops the producer, rather than letting later ones pass it.
-            .set(GAPLESS, "true")
-            .set("message.timeout.ms", "0")
-            .set("queue.buffering.max.messages", QUEUE_RECORDS)
-            .set("compression.type", "zstd")
-            .set("linger.ms", LINGER_MS)
-            .set("batch.size", BATCH_BYTES)
-            .create_with_context(ProducerLog(context.clone()))?;
+        let producer =
+            kafka::data_producer_config(kafka, client_id, kafka::DATA_PRODUCER_QUEUE_KIB)
+                .set("queue.buffering.max.messages", QUEUE_RECORDS)
+                .set("linger.ms", LINGER_MS)
+                .create_with_context(context.clone())?;
         Ok(Self {
             producer,
             context,

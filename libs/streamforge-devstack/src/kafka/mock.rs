@@ -15,9 +15,10 @@
 //!
 //! Settings that only the mock needs come from [`MockKafka::vars`], never from a client's defaults.
 
-use std::{sync::mpsc, thread};
+use std::{net::SocketAddr, sync::mpsc, thread};
 
 use rdkafka::mocking::MockCluster;
+use socket2::{Domain, Socket, Type};
 use streamforge_utils::{
     config::{KafkaConfig, Reader, Vars},
     protocol::{Command, dead_letter_topic},
@@ -57,6 +58,17 @@ pub struct MockKafka {
     requests: mpsc::Sender<(Request, mpsc::Sender<Answer>)>,
 }
 
+/// Keeps the port of a broker that is down: the kernel would give it to the next outgoing connection, and the mock aborts
+/// the process if it can't have it back. Nobody listens on it, so clients are refused.
+fn keep_port(address: &str) -> std::io::Result<Socket> {
+    let address: SocketAddr = address.parse().map_err(std::io::Error::other)?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    // Connections of before are still going.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
 impl MockKafka {
     /// Starts a broker with the topics `queue-control` and `queue-events`.
     ///
@@ -76,14 +88,23 @@ impl MockKafka {
                         return;
                     }
                 };
-                let _ = started.send(Ok(cluster.bootstrap_servers()));
+                let servers = cluster.bootstrap_servers();
+                let _ = started.send(Ok(servers.clone()));
+                let mut kept = None;
                 for (request, answer) in received {
                     let done = match request {
                         Request::CreateTopic { name, partitions } => {
                             cluster.create_topic(&name, partitions, 1)
                         }
-                        Request::Down => cluster.broker_down(1),
-                        Request::Up => cluster.broker_up(1),
+                        Request::Down => {
+                            let done = cluster.broker_down(1);
+                            kept = keep_port(&servers).ok();
+                            done
+                        }
+                        Request::Up => {
+                            kept.take();
+                            cluster.broker_up(1)
+                        }
                     };
                     let _ = answer.send(done.map_err(MockKafkaError::from));
                 }

@@ -8,12 +8,16 @@ const QUEUE: &str = "wf-btcusdt-api_candles_1m-20240801-abc123";
 const LAUNCHED: i64 = 1_722_500_000;
 
 fn filter(run: &str) -> CommandFilter {
+    launched(run, "1722500000")
+}
+
+fn launched(run: &str, at_second: &str) -> CommandFilter {
     let vars: Vars = [
         ("QUEUE_ID", QUEUE),
         ("SYMBOL", "BTCUSDT"),
         ("TYPE", "api_candles_1m"),
         ("RUN", run),
-        ("QUEUE_STARTED_AT", "1722500000"),
+        ("QUEUE_STARTED_AT", at_second),
         ("TELEMETRY_PRODUCER_ID", "arango-candles__abc123"),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -41,7 +45,7 @@ fn a_stop_since_the_launch_is_obeyed_an_old_ping_is_not_answered() {
         (CommandKind::Start, 99, false),
     ] {
         assert_eq!(
-            filter.obeys(&Command::new(kind, QUEUE), at(seconds)),
+            filter.obeys(&Command::new(kind, QUEUE), at(seconds), false),
             obeyed,
             "{kind:?} at {seconds}"
         );
@@ -69,7 +73,7 @@ fn a_stop_from_just_before_the_launch_counts_where_it_can_mean_no_other_run() {
         ("1", &all, 5, true),
     ] {
         assert_eq!(
-            filter(run).obeys(command, at(seconds)),
+            filter(run).obeys(command, at(seconds), false),
             obeyed,
             "run {run}, {command:?} at {seconds}"
         );
@@ -79,10 +83,26 @@ fn a_stop_from_just_before_the_launch_counts_where_it_can_mean_no_other_run() {
 #[test]
 fn commands_to_others_are_not_obeyed() {
     let stop = Command::new(CommandKind::Stop, "wf-other");
-    assert!(!filter("1").obeys(&stop, at(101)));
+    assert!(!filter("1").obeys(&stop, at(101), true));
     let other = Command {
         target: Some("loader-api-candles".into()),
         ..Command::new(CommandKind::Stop, QUEUE)
     };
-    assert!(!filter("1").obeys(&other, at(101)));
+    assert!(!filter("1").obeys(&other, at(101), true));
+}
+
+#[test]
+fn what_comes_after_listening_began_is_obeyed_whatever_the_clocks_say() {
+    for kind in [CommandKind::Stop, CommandKind::Ping] {
+        assert!(filter("2").obeys(&Command::new(kind, QUEUE), at(-3_600), true));
+    }
+}
+
+#[test]
+fn a_worker_that_nobody_launched_obeys_no_stop_of_before() {
+    let by_hand = launched("1", "");
+    let stop = Command::new(CommandKind::Stop, QUEUE);
+    assert!(!by_hand.obeys(&stop, at(99), false));
+    assert!(by_hand.obeys(&stop, at(100), false));
+    assert!(by_hand.obeys(&stop, at(99), true));
 }

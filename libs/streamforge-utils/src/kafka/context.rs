@@ -13,7 +13,7 @@ use rdkafka::{
     types::RDKafkaErrorCode,
 };
 
-use super::is_permanent;
+use super::{GAPLESS, is_permanent};
 
 /// Logs through `tracing`, and remembers an error that no retry can mend: librdkafka itself goes on for ever after
 /// a wrong password, so whoever waits has to look here.
@@ -48,6 +48,9 @@ pub(super) fn hear_errors(client: &BaseConsumer<KafkaContext>) {
 
 impl ClientContext for KafkaContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if is_known(facility, message) {
+            return;
+        }
         match level {
             RDKafkaLogLevel::Emerg
             | RDKafkaLogLevel::Alert
@@ -72,6 +75,11 @@ impl ClientContext for KafkaContext {
             tracing::debug!(target: "rdkafka", %error, reason, "Kafka client error, librdkafka tries again");
         }
     }
+}
+
+/// A remark at every start about a setting that is meant so.
+fn is_known(facility: &str, message: &str) -> bool {
+    facility == "CONFWARN" && message.contains(GAPLESS) && message.contains("experimental")
 }
 
 /// Whether TLS failed for what the two sides are. librdkafka tells so by its words: the code depends on how far the
