@@ -19,7 +19,7 @@ use streamforge_devstack::{
 use streamforge_utils::{
     config::Vars,
     kafka::{self, headers},
-    protocol::{Command, EOS, Event, EventKind, SEQ},
+    protocol::{Command, EOS, Event, EventKind, SEQ, TimestampMs},
     worker::block_on,
 };
 
@@ -86,6 +86,7 @@ impl Workflow {
 
     pub(crate) fn vars(&self) -> Vars {
         let mut vars = self.kafka.vars();
+        let launched = TimestampMs::now().as_millis() / 1_000;
         for (name, value) in [
             ("QUEUE_ID", QUEUE_ID),
             ("SYMBOL", "BTCUSDT"),
@@ -97,6 +98,7 @@ impl Workflow {
             ("ARANGO_DB", DATABASE),
             ("ARANGO_USER", "root"),
             ("ARANGO_PASSWORD", PASSWORD),
+            ("QUEUE_STARTED_AT", &launched.to_string()),
             ("METRICS_PORT", "0"),
             ("LOG_LEVEL", "off"),
             ("RETRY_DEADLINE_SECS", "20"),
