@@ -3,6 +3,7 @@
 #
 # Prints the seconds of each stage, and at the end what was skipped and why. Exits 1 if a stage failed.
 #   STREAMFORGE_RECORDINGS  folder with recorded Binance payloads; tests that need them say so when it is not there
+#   STREAMFORGE_SCHEMAS     folder with JSON Schemas of Strimzi's resources, for those in k8s/
 #   VENDORED_OPENSSL=1      builds OpenSSL from source
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
@@ -43,6 +44,15 @@ file_sizes() {
     [ -z "$long" ] || { printf 'files over 500 lines:\n%s\n' "$long"; return 1; }
 }
 
+# The end-to-end tests again, and what only a real broker can show, on an Apache Kafka of their own.
+kafka_dir="${CARGO_TARGET_DIR:-$PWD/target}/kafka-ci"
+start_kafka() {
+    ci/kafka.sh stop --dir "$kafka_dir" && ci/kafka.sh start --dir "$kafka_dir" --while $$
+}
+on_apache_kafka() {
+    STREAMFORGE_KAFKA_DIR=$kafka_dir cargo test --locked -p streamforge --test it "${features[@]}" -- --quiet
+}
+
 shell_scripts() {
     git ls-files -z '*.sh' .ci/run | xargs -0 "$tools/bin/shellcheck"
 }
@@ -51,9 +61,26 @@ stage "needs" ci/needs.sh
 stage "fmt" cargo fmt --all --check
 stage "clippy" cargo clippy --quiet --locked --workspace --all-targets "${features[@]}" -- -D warnings
 stage "tests" cargo test --locked --workspace "${features[@]}" -- --quiet
+stage "Apache Kafka" start_kafka
+if ci/kafka.sh status --dir "$kafka_dir" 2>/dev/null; then
+    stage "end-to-end tests on Apache Kafka" on_apache_kafka
+    if pypi confluent-kafka==2.16.1 PyYAML==6.0.3; then
+        stage "Kafka's rights and TLS" "$tools/bin/python" ci/kafka-rights.py "$kafka_dir/env"
+    else
+        skip "Kafka's rights and TLS" "python3 with venv, or PyPI, is not there (apt-get install python3-venv)"
+    fi
+    ci/kafka.sh stop --dir "$kafka_dir"
+fi
 RUSTDOCFLAGS="-D warnings" stage "docs" cargo doc --quiet --locked --workspace --no-deps "${features[@]}"
 stage "file sizes" file_sizes
 
+if [ ! -d "${STREAMFORGE_SCHEMAS:-/nonexistent}" ]; then
+    skip "resources for Kubernetes" "STREAMFORGE_SCHEMAS names no folder"
+elif pypi PyYAML==6.0.3 jsonschema==4.26.0; then
+    stage "resources for Kubernetes" "$tools/bin/python" ci/k8s-schemas.py "$STREAMFORGE_SCHEMAS"
+else
+    skip "resources for Kubernetes" "python3 with venv, or PyPI, is not there (apt-get install python3-venv)"
+fi
 if pypi typos==1.52.0; then
     stage "typos" "$tools/bin/typos"
 else
