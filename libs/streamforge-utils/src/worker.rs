@@ -76,7 +76,7 @@ pub struct WorkerContext {
 ///   A port that was asked for and is taken, or a client that librdkafka refuses to make, ends with 78.
 /// - SIGTERM, SIGINT and a `stop` for this worker cancel `ctx.stop`; the first cause counts. Pings are answered.
 /// - `body` begins once the commands of before the start were heard, so a `stop` among them always comes first; if the
-///   control topic does not answer within 5 s, without them.
+///   control topic does not answer within 5 s, or the worker is told to end, without them.
 /// - `loading` is published by itself, from `ctx.progress`.
 /// - After the cancellation `body` has `SHUTDOWN_GRACE_SECS`, then it is aborted. A second signal aborts it at once, which is
 ///   `interrupted` too.
@@ -171,8 +171,8 @@ where
     ExitCode::from(code)
 }
 
-/// Spawns the body, which begins when the commands of before were heard. Also a panic while its future is made comes
-/// back as that of a task.
+/// Spawns the body, which begins when the commands of before were heard, or when it is told to end. Also a panic while
+/// its future is made comes back as that of a task.
 fn spawn_caught<F, Fut>(
     body: F,
     context: WorkerContext,
@@ -182,11 +182,16 @@ where
     F: FnOnce(WorkerContext) -> Fut,
     Fut: Future<Output = Result<Outcome, Failure>> + Send + 'static,
 {
+    let stop = context.stop.clone();
     match std::panic::catch_unwind(AssertUnwindSafe(|| body(context))) {
         Ok(future) => tokio::spawn(async move {
-            let caught_up = tokio::time::timeout(CATCH_UP_LIMIT, until_caught_up).await;
-            if caught_up.is_err() {
-                tracing::warn!("The control topic does not answer, beginning without it");
+            tokio::select! {
+                _ = until_caught_up => {}
+                // Its grace runs already.
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(CATCH_UP_LIMIT) => {
+                    tracing::warn!("The control topic does not answer, beginning without it");
+                }
             }
             future.await
         }),
@@ -257,4 +262,29 @@ pub fn block_on(worker: impl Future<Output = ExitCode>) -> ExitCode {
 /// The reason of a worker that ended because of `stop`, or of a drain that needs no other cause.
 pub(crate) fn interrupt_reason(cause: Option<StopCause>) -> InterruptReason {
     cause.map_or(InterruptReason::Stop, StopCause::reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_is_told_to_end_does_not_wait_for_the_control_topic() {
+        let stop = StopSignal::new();
+        let (_silent, until_caught_up) = oneshot::channel();
+        let context = WorkerContext {
+            stop: stop.clone(),
+            progress: Progress::default(),
+            commands: mpsc::channel(1).1,
+        };
+        let body = |ctx: WorkerContext| async move {
+            ctx.stop.cancelled().await;
+            Ok(Outcome::Stopped)
+        };
+        let task = spawn_caught(body, context, until_caught_up);
+        stop.stop(StopCause::Terminate);
+        let grace = CATCH_UP_LIMIT / 2;
+        let ended = watch(task, &stop, &Health::default(), grace).await;
+        assert!(matches!(ended, Ok(Outcome::Stopped)), "{ended:?}");
+    }
 }

@@ -83,11 +83,43 @@ fn is_known(facility: &str, message: &str) -> bool {
 }
 
 /// Whether TLS failed for what the two sides are. librdkafka tells so by its words: the code depends on how far the
-/// handshake came, and may be that of a connection that broke.
+/// handshake came, and may be that of a connection that broke, which is a "transport error".
 fn is_bad_certificate(error: &KafkaError, reason: &str) -> bool {
     reason.contains("certificate verify failed")
         || (error.rdkafka_error_code() == Some(RDKafkaErrorCode::SSL)
-            && reason.contains("SSL handshake failed"))
+            && reason.contains("SSL handshake failed")
+            && !reason.contains("SSL transport error"))
 }
 
 impl ConsumerContext for KafkaContext {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_breaks_in_the_handshake_can_pass() {
+        for (code, reason, is_permanent) in [
+            (
+                RDKafkaErrorCode::SSL,
+                "sasl_ssl://a:1/1: SSL handshake failed: error:0A00010B:SSL routines::wrong version number",
+                true,
+            ),
+            (
+                RDKafkaErrorCode::SSL,
+                "sasl_ssl://a:1/1: SSL handshake failed: SSL transport error: Connection timed out",
+                false,
+            ),
+            (
+                RDKafkaErrorCode::BrokerTransportFailure,
+                "sasl_ssl://a:1/1: SSL handshake failed: Disconnected: connection closed by peer: connecting to a PLAINTEXT broker listener?",
+                false,
+            ),
+        ] {
+            let context = KafkaContext::default();
+            context.error(KafkaError::Global(code), reason);
+            let remembered = context.permanent_error();
+            assert_eq!(remembered.is_some(), is_permanent, "{reason}");
+        }
+    }
+}
