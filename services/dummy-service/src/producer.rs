@@ -32,6 +32,9 @@ const QUEUE_RECORDS: &str = "8000";
 /// How long a record may wait for others that share its batch, in ms. It is part of every latency that is reported.
 const LINGER_MS: &str = "5";
 
+/// How long nothing was acknowledged before a refusal by a broker ends the load.
+const REFUSED_AFTER: Duration = Duration::from_secs(1);
+
 /// Publishing failed. What was acknowledged stays.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
@@ -188,15 +191,19 @@ impl Producer {
             return Ok(());
         }
         let topic = || self.topic.clone();
-        // librdkafka itself goes on for ever after a wrong password.
-        if let Some(reason) = deliveries.log.permanent_error() {
+        let is_stuck = |limit| moved_at.is_some_and(|at| at.elapsed() >= limit);
+        // librdkafka itself goes on for ever after a wrong password. One broker of several that refuses us is no reason
+        // to end as long as another acknowledges.
+        if let Some(reason) = deliveries.log.permanent_error()
+            && is_stuck(REFUSED_AFTER)
+        {
             self.abandon();
             return Err(PublishError::Refused {
                 topic: topic(),
                 reason,
             });
         }
-        if moved_at.is_some_and(|at| at.elapsed() >= self.deadline) {
+        if is_stuck(self.deadline) {
             self.abandon();
             return Err(PublishError::Unavailable {
                 topic: topic(),
@@ -299,5 +306,32 @@ impl ProducerContext for Deliveries {
             state.latencies.record(took);
             self.metrics.delivery_seconds.observe(took.as_secs_f64());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::Registry;
+    use streamforge_utils::config::{Reader, Vars};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_broker_that_refuses_ends_the_load_only_if_none_acknowledges() {
+        let nobody = ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1");
+        let vars = Vars::from([(nobody.0.to_owned(), nobody.1.to_owned())]);
+        let kafka = Reader::new(&vars).section().unwrap();
+        let metrics = Metrics::register(&Registry::new()).unwrap();
+        let deadline = Duration::from_secs(300);
+        let mut producer = Producer::new(&kafka, "test", "wf-x-data", deadline, metrics).unwrap();
+        let headers = kafka::headers::with(&[]);
+        let sent = producer.send(0, None, b"x", headers, Kind::First);
+        assert!(sent.unwrap());
+        let refused = KafkaError::Global(RDKafkaErrorCode::Authentication);
+        producer.inner.context().error(refused, "one of several");
+        assert!(producer.check().is_ok(), "it was sent just now");
+        tokio::time::advance(REFUSED_AFTER).await;
+        let error = producer.check().unwrap_err();
+        assert!(error.is_permanent(), "{error}");
     }
 }

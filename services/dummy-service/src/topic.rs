@@ -2,7 +2,7 @@
 //!
 //! What is not of this workflow's dummy service, or has ended for good, is refused by name rather than written over.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backon::{ExponentialBuilder, Retryable};
 use streamforge_utils::{
@@ -83,16 +83,17 @@ struct Look<'a> {
 impl Look<'_> {
     /// Tries as long as `deadline`: a topic that has just been made may not have a leader yet.
     async fn patiently(&self, reader: &TopicReader, deadline: Duration) -> Result<Found, Failure> {
+        // By the clock: what the attempts themselves take counts too.
+        let until = Instant::now() + deadline;
         (|| self.last(reader))
             .retry(
                 ExponentialBuilder::default()
                     .with_min_delay(Duration::from_millis(100))
                     .with_max_delay(Duration::from_secs(5))
                     .with_jitter()
-                    .without_max_times()
-                    .with_total_delay(Some(deadline)),
+                    .without_max_times(),
             )
-            .when(Failure::is_retryable)
+            .when(|failure: &Failure| failure.is_retryable() && Instant::now() < until)
             .notify(|failure, _| {
                 tracing::warn!(
                     error = failure.message(),
@@ -112,13 +113,15 @@ impl Look<'_> {
         if ends.high == 0 {
             return Ok(Found::Nothing);
         }
+        let deleted =
+            || self.refuse("its last messages were deleted, so nobody knows their numbers");
+        // To ask for what is deleted would be answered as a broker's trouble that may pass.
+        if ends.low == ends.high {
+            return Err(deleted());
+        }
         let last = ends.high - 1;
         let message = reader.message_at(self.topic, self.partition, last).await;
-        let Some(message) = message.map_err(failed)? else {
-            return Err(
-                self.refuse("its last messages were deleted, so nobody knows their numbers")
-            );
-        };
+        let message = message.map_err(failed)?.ok_or_else(deleted)?;
         if headers::get(&message, EOS) == Some(EOS_VALUE) {
             let payload = rdkafka::Message::payload(&message).unwrap_or_default();
             let marker = serde_json::from_slice(payload);
