@@ -58,6 +58,8 @@ pub(crate) enum Entry {
     },
     /// The end of an attempt.
     Marker(Box<Marker>),
+    /// Neither a number nor a marker's header: no loader wrote it, and a writer sends it to the dead letters.
+    Foreign,
 }
 
 /// Looks at every partition of `spec`, for as long as `deadline` where the broker is away.
@@ -195,22 +197,28 @@ async fn look_at(
         state.first_open = match at(offset).await? {
             Entry::Record { open_time, .. } => Some(open_time),
             Entry::Marker(marker) => marker.first_open_time,
+            Entry::Foreign => None,
         };
         if state.first_open.is_some() {
             break;
         }
     }
-    match at(ends.high - 1).await? {
-        Entry::Record { seq, open_time } => {
-            state.last_seq = seq;
-            state.last_open = Some(open_time);
+    // The last message of a loader, behind which others may have left theirs.
+    for offset in (ends.low..ends.high).rev() {
+        match at(offset).await? {
+            Entry::Record { seq, open_time } => {
+                state.last_seq = seq;
+                state.last_open = Some(open_time);
+            }
+            Entry::Marker(marker) => {
+                state.last_seq = marker.last_seq;
+                state.first_open = marker.first_open_time;
+                state.last_open = marker.last_open_time;
+                state.outcome = Some(marker.outcome);
+            }
+            Entry::Foreign => continue,
         }
-        Entry::Marker(marker) => {
-            state.last_seq = marker.last_seq;
-            state.first_open = marker.first_open_time;
-            state.last_open = marker.last_open_time;
-            state.outcome = Some(marker.outcome);
-        }
+        break;
     }
     Ok(state)
 }
@@ -237,10 +245,12 @@ pub(crate) fn entry(message: &OwnedMessage, spec: &StreamSpec) -> Result<Entry, 
         )?;
         return Ok(Entry::Marker(Box::new(marker)));
     }
-    let seq = headers::get(message, SEQ)
-        .and_then(|seq| seq.parse().ok())
-        .filter(|seq| *seq > 0)
-        .ok_or_else(|| format!("has no number in the header {SEQ}, so it is not a loader's"))?;
+    let Some(seq) = headers::get(message, SEQ) else {
+        return Ok(Entry::Foreign);
+    };
+    let seq = seq.parse().ok().filter(|seq| *seq > 0).ok_or_else(|| {
+        format!("has {seq:?} in the header {SEQ}, which is no number of a loader's")
+    })?;
     let candle = Candle::parse(value).map_err(|error| format!("is {error}"))?;
     agree(
         "is a candle of",

@@ -90,6 +90,8 @@ fn our_own_messages_are_taken() {
         entry(&marker(&spec), &spec),
         Ok(Entry::Marker(marker)) if marker.last_seq == 3
     ));
+    let foreign = message(0, "BTCUSDT", b"{}", headers::with(&[]));
+    assert_eq!(entry(&foreign, &spec), Ok(Entry::Foreign));
     let strings = StreamSpec {
         numbers: Numbers::String,
         ..spec.clone()
@@ -158,8 +160,8 @@ fn what_is_of_another_load_names_both_sides() {
              partitions (TOPIC_PARTITIONS)",
         ),
         (
-            message(0, "BTCUSDT", b"{}", headers::with(&[])),
-            "has no number in the header streamforge-seq, so it is not a loader's",
+            message(0, "BTCUSDT", b"{}", headers::with(&[(SEQ, "0")])),
+            "has \"0\" in the header streamforge-seq, which is no number of a loader's",
         ),
         (
             message(0, "BTCUSDT", b"[1]", headers::with(&[(SEQ, "1")])),

@@ -57,6 +57,39 @@ async fn killed_in_mid_load_and_started_again() {
     }
 }
 
+#[tokio::test]
+async fn what_others_have_left_in_the_topic_is_passed_over() {
+    let rig = Rig::new(
+        |exchange| exchange,
+        &[("PARTITION_KEY", "record"), ("FETCH_IN_FLIGHT", "1")],
+    )
+    .await
+    .topic(2);
+    rig.exchange
+        .handle()
+        .set_latency(Latency::fixed(Duration::from_millis(200)));
+    let leave = async |partition| {
+        for text in ["not json", "{}"] {
+            let left = rig.kafka.publish(TOPIC, Some(partition), "", text, &[]);
+            left.await.unwrap();
+        }
+    };
+    // At the beginning, at the end of an attempt, and behind the markers.
+    leave(0).await;
+    let running = rig.start();
+    running.published(1).await;
+    running.kill().await;
+    leave(0).await;
+    leave(1).await;
+    rig.run().await.done();
+    leave(1).await;
+    let again = rig.run().await.done().counts();
+    assert_eq!((again.written, again.missing), (4_320, 0));
+    let contents = rig.contents().await;
+    assert_eq!(contents.foreign, 8);
+    assert_whole(&rig, &contents);
+}
+
 /// What a whole load leaves, on an exchange without candles in two stretches.
 async fn with_gaps(partition_key: &str, partitions: i32) -> (Rig, Contents) {
     let rig = rig_with_gaps(partition_key, partitions).await;

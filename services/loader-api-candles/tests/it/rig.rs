@@ -269,6 +269,8 @@ pub(crate) struct Contents {
     pub(crate) markers: BTreeMap<i32, Vec<Marker>>,
     /// All records, by open time.
     pub(crate) records: Vec<Value>,
+    /// Messages that no loader wrote.
+    pub(crate) foreign: usize,
 }
 
 impl Contents {
@@ -289,8 +291,12 @@ impl Contents {
                     .push(marker);
                 continue;
             }
+            let Some(seq) = headers::get(message, SEQ) else {
+                contents.foreign += 1;
+                continue;
+            };
             let record: Value = serde_json::from_slice(payload).unwrap();
-            let seq: u64 = headers::get(message, SEQ).unwrap().parse().unwrap();
+            let seq: u64 = seq.parse().unwrap();
             let open_time = record["open_time"].as_i64().unwrap();
             let before = last.insert(message.partition(), (seq, open_time));
             let (last_seq, last_open) = before.unwrap_or((0, i64::MIN));
