@@ -1,5 +1,6 @@
 //! Runs the development ArangoDB by itself until Ctrl-C: `cargo run -p streamforge-devstack --example
-//! arango -- [PORT]`. Prints its URL on one line. The password of `root` is `test`; everything is in memory.
+//! arango -- [PORT [FOLDER]]`. Prints its URL on one line. The password of `root` is `test`. Without a folder everything is
+//! in memory; with one it is there again after a restart, also after a kill.
 #![expect(clippy::print_stdout, reason = "the URL is this program's output")]
 use anyhow::Context as _;
 use streamforge_devstack::arango::ArangoServer;
@@ -10,12 +11,12 @@ async fn main() -> anyhow::Result<()> {
         Some(text) => text.parse().context("the argument is a port")?,
         None => 0,
     };
-    let server = ArangoServer::builder()
-        .root_password("test")
-        .in_memory()
-        .port(port)
-        .start()
-        .await?;
+    let builder = ArangoServer::builder().root_password("test").port(port);
+    let builder = match std::env::args_os().nth(2) {
+        Some(folder) => builder.in_folder(folder),
+        None => builder.in_memory(),
+    };
+    let server = builder.start().await?;
     println!("{}", server.url());
     tokio::signal::ctrl_c().await?;
     server.stop().await;

@@ -124,7 +124,7 @@ impl Flow {
     }
 
     /// What every worker of this workflow has in its environment.
-    fn vars(&self, service: &str, changes: &[(&str, &str)]) -> Vars {
+    pub(crate) fn vars(&self, service: &str, changes: &[(&str, &str)]) -> Vars {
         let mut vars = self.kafka.vars().unwrap();
         let id = telemetry_id(service, &self.queue_id, 1);
         let (kind, started_at) = (
