@@ -98,7 +98,8 @@ pub enum Heard {
 
 /// Listens until the receiver is gone, and sends on what is for this worker. Brokers and a topic that are away are
 /// waited for; a message that is no command is counted and skipped. A topic that was deleted or cut off behind our
-/// position is looked up anew, as nothing would be heard any more.
+/// position is looked up anew, as nothing would be heard any more. What only people can mend, a topic that is not there
+/// or may not be read, is warned of once.
 pub async fn listen(
     kafka: KafkaConfig,
     queue: QueueConfig,
@@ -106,15 +107,22 @@ pub async fn listen(
     metrics: WorkerMetrics,
     heard: mpsc::Sender<Heard>,
 ) {
+    let mut warned = false;
     while !heard.is_closed() {
         match assign(&kafka, &queue, &filter).await {
             Ok(mut listener) => {
                 tracing::debug!(topic = queue.queue_control_topic, "Listening for commands");
+                warned = false;
                 // It ends when nobody hears, which the loop sees, or when the place is lost.
                 let _ = listener.receive(&filter, &metrics, &heard).await;
             }
             Err(error) => {
-                tracing::debug!(%error, "Can't listen for commands yet");
+                if error.needs_people() && !warned {
+                    tracing::warn!(%error, "Can't listen for commands yet, not even for a stop; trying on");
+                    warned = true;
+                } else {
+                    tracing::debug!(%error, "Can't listen for commands yet");
+                }
                 if matches!(error, ListenError::NoTopic(_)) {
                     let _ = heard.send(Heard::CaughtUp).await;
                 }
@@ -153,7 +161,7 @@ impl Listener {
         metrics: &WorkerMetrics,
         heard: &mpsc::Sender<Heard>,
     ) -> Result<(), Unheard> {
-        let mut caught_up = false;
+        let (mut caught_up, mut warned) = (false, false);
         loop {
             if !caught_up && self.behind.is_empty() {
                 caught_up = true;
@@ -175,7 +183,12 @@ impl Listener {
                 }
                 Err(error) => {
                     // librdkafka reconnects by itself.
-                    tracing::debug!(%error, "Reading commands failed, trying again");
+                    if kafka::is_permanent(&error) && !warned {
+                        tracing::warn!(%error, "Reading commands is refused, not even a stop is heard; trying on");
+                        warned = true;
+                    } else {
+                        tracing::debug!(%error, "Reading commands failed, trying again");
+                    }
                     tokio::time::sleep(RETRY_INTERVAL).await;
                     continue;
                 }
@@ -241,10 +254,21 @@ fn is_lost_position(error: &KafkaError) -> bool {
 enum ListenError {
     #[error(transparent)]
     Topic(#[from] kafka::TopicError),
-    #[error("{0:?} is not there")]
+    #[error("the topic {0:?} is not there")]
     NoTopic(String),
     #[error(transparent)]
     Kafka(#[from] KafkaError),
+}
+
+impl ListenError {
+    /// Whether it does not pass by itself, as brokers that are away may.
+    fn needs_people(&self) -> bool {
+        match self {
+            Self::Topic(error) => error.is_permanent(),
+            Self::NoTopic(_) => true,
+            Self::Kafka(error) => kafka::is_permanent(error),
+        }
+    }
 }
 
 async fn assign(

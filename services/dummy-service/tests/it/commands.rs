@@ -23,6 +23,22 @@ async fn two_workers_of_one_queue_both_get_the_stop() {
 }
 
 #[tokio::test]
+async fn a_control_topic_that_is_not_there_is_warned_of_and_waited_for() {
+    const WARNING: &str = "not even for a stop";
+    let rig = Rig::new();
+    let mut dummy = rig.start_with("", &[("QUEUE_CONTROL_TOPIC", "nowhere")]);
+    dummy.until_logged(WARNING).await;
+    assert!(dummy.log().contains("nowhere"), "{}", dummy.log());
+    rig.kafka.create_topic("nowhere", 1).unwrap();
+    let stop = serde_json::to_string(&Command::new(CommandKind::Stop, QUEUE_ID)).unwrap();
+    let sent = rig.kafka.publish("nowhere", Some(0), QUEUE_ID, &stop, &[]);
+    sent.await.unwrap();
+    dummy.ends_with(0).await;
+    assert!(is_stop(&rig.ending(&dummy).await));
+    assert_eq!(dummy.log().matches(WARNING).count(), 1, "{}", dummy.log());
+}
+
+#[tokio::test]
 async fn a_stop_from_before_its_start_is_obeyed_and_an_old_ping_is_not_answered() {
     let rig = Rig::new();
     rig.send(CommandKind::Ping).await;

@@ -236,7 +236,10 @@ impl Dummy {
             .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
             .find_map(|line| line["port"].as_u64())
             .unwrap();
-        let answer = reqwest::get(format!("http://127.0.0.1:{port}/metrics"));
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let answer = client
+            .get(format!("http://127.0.0.1:{port}/metrics"))
+            .send();
         let text = answer.await.unwrap().text().await.unwrap();
         text.lines()
             .filter(|line| !line.starts_with('#'))
