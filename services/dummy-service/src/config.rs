@@ -1,5 +1,8 @@
 //! Everything this service can be told: by variables, and by flags, each of which sets one.
 
+mod contradictions;
+mod flags;
+
 use serde::Deserialize;
 use streamforge_utils::{
     config::{
@@ -7,10 +10,11 @@ use streamforge_utils::{
         TopicName, Variable, Vars, Within,
     },
     protocol::Interval,
-    worker::{Flag, FlagValue},
 };
 
-use crate::{SERVICE, synthetic::Synthetic};
+pub use flags::FLAGS;
+
+use crate::SERVICE;
 
 /// All variables, a list a section.
 pub const VARIABLES: &[&[Variable]] = &[
@@ -19,99 +23,6 @@ pub const VARIABLES: &[&[Variable]] = &[
     KafkaConfig::VARIABLES,
     OpsConfig::VARIABLES,
 ];
-
-/// The flags.
-pub const FLAGS: &[Flag] = &[
-    sets("debug", "LOG_LEVEL", "debug", "log more"),
-    sets(
-        "noop",
-        "DUMMY_NOOP",
-        "true",
-        "say started, then wait; commands are not read",
-    ),
-    sets(
-        "exit-on-ping",
-        "DUMMY_EXIT_ON_PING",
-        "true",
-        "answer the first ping, then finish",
-    ),
-    takes(
-        "exit-after",
-        "DUMMY_EXIT_AFTER_SECS",
-        "SECONDS",
-        "finish after this time",
-    ),
-    sets(
-        "simulate-loading",
-        "DUMMY_SIMULATE_LOADING",
-        "true",
-        "count up records, 100 a second",
-    ),
-    takes(
-        "loading-interval",
-        "DUMMY_LOADING_INTERVAL_SECS",
-        "SECONDS",
-        "time between loading events of a simulated load",
-    ),
-    takes(
-        "records-total",
-        "DUMMY_RECORDS_TOTAL",
-        "RECORDS",
-        "finish after so many records",
-    ),
-    takes(
-        "fail-after",
-        "DUMMY_FAIL_AFTER_SECS",
-        "SECONDS",
-        "fail after this time, with exit code 1",
-    ),
-    takes(
-        "publish-rate",
-        "DUMMY_PUBLISH_RATE",
-        "RATE",
-        "publish so many candles a second to KAFKA_TOPIC",
-    ),
-    takes(
-        "message-bytes",
-        "DUMMY_MESSAGE_BYTES",
-        "BYTES",
-        "pad each of them to this size",
-    ),
-    sets(
-        "consume",
-        "DUMMY_CONSUME",
-        "true",
-        "read KAFKA_TOPIC and look for holes",
-    ),
-];
-
-const fn sets(
-    name: &'static str,
-    variable: &'static str,
-    to: &'static str,
-    meaning: &'static str,
-) -> Flag {
-    Flag {
-        name,
-        variable,
-        value: FlagValue::Sets(to),
-        meaning,
-    }
-}
-
-const fn takes(
-    name: &'static str,
-    variable: &'static str,
-    value: &'static str,
-    meaning: &'static str,
-) -> Flag {
-    Flag {
-        name,
-        variable,
-        value: FlagValue::Takes(value),
-        meaning,
-    }
-}
 
 /// Of a simulated load without another: the one-minute candles of a month of 31 days.
 const DEFAULT_RECORDS_TOTAL: u64 = 44_640;
@@ -304,7 +215,7 @@ impl Section for DummyConfig {
     ];
 
     fn check(&self, faults: &mut Faults) {
-        check(self, faults);
+        contradictions::check(self, faults);
     }
 }
 
@@ -320,7 +231,7 @@ impl Config {
         let ops = reader.section::<OpsConfig>();
         let dummy = reader.section::<DummyConfig>();
         if let (Some(dummy), Some(queue)) = (&dummy, &queue) {
-            check_bytes(dummy, queue, &mut reader);
+            contradictions::check_bytes(dummy, queue, &mut reader);
         }
         reader.finish()?;
         let (Some(kafka), Some(queue), Some(ops), Some(dummy)) = (kafka, queue, ops, dummy) else {
@@ -351,91 +262,6 @@ impl Config {
     /// A group that this workflow has the right to. Nothing is ever committed to it.
     pub fn group_id(&self) -> String {
         format!("{}-{SERVICE}", self.queue.queue_id)
-    }
-}
-
-/// What was given of all that goes with nothing, as text.
-fn given(dummy: &DummyConfig) -> Vec<(&'static str, String)> {
-    let set = |name, is_set: bool| is_set.then(|| (name, "true".to_owned()));
-    let number = |name, number: Option<u32>| number.map(|number| (name, number.to_string()));
-    let seconds = |name, seconds: Option<Seconds>| {
-        seconds.map(|seconds| (name, seconds.duration().as_secs_f64().to_string()))
-    };
-    let loading_interval = dummy.loading_interval.map(|interval| interval.0);
-    [
-        set("DUMMY_EXIT_ON_PING", dummy.exit_on_ping),
-        set("DUMMY_SIMULATE_LOADING", dummy.simulate_loading),
-        seconds("DUMMY_LOADING_INTERVAL_SECS", loading_interval),
-        number("DUMMY_RECORDS_TOTAL", dummy.records_total.map(Within::get)),
-        seconds("DUMMY_FAIL_AFTER_SECS", dummy.fail_after),
-        number("DUMMY_PUBLISH_RATE", dummy.publish_rate.map(Within::get)),
-        number("DUMMY_MESSAGE_BYTES", dummy.message_bytes.map(Within::get)),
-        set("DUMMY_CONSUME", dummy.consume),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
-}
-
-/// What contradicts something else.
-fn check(dummy: &DummyConfig, faults: &mut Faults) {
-    let given = given(dummy);
-    let mut refuse = |name: &str, expected: &str| {
-        if let Some((_, value)) = given.iter().find(|given| given.0 == name) {
-            faults.wrong(name, value, expected);
-        }
-    };
-    if dummy.noop {
-        for (name, _) in &given {
-            refuse(
-                name,
-                "nothing, as DUMMY_NOOP goes with DUMMY_EXIT_AFTER_SECS only",
-            );
-        }
-        return;
-    }
-    let moves_records = dummy.publish_rate.is_some() || dummy.consume;
-    if moves_records {
-        refuse(
-            "DUMMY_SIMULATE_LOADING",
-            "nothing, as DUMMY_PUBLISH_RATE and DUMMY_CONSUME move real records",
-        );
-        refuse(
-            "DUMMY_LOADING_INTERVAL_SECS",
-            "nothing unless a load is simulated; PROGRESS_INTERVAL_SECS is for records that move",
-        );
-    }
-    if dummy.consume {
-        refuse(
-            "DUMMY_PUBLISH_RATE",
-            "nothing with DUMMY_CONSUME: start another process, so that neither slows the other",
-        );
-        refuse(
-            "DUMMY_RECORDS_TOTAL",
-            "nothing with DUMMY_CONSUME, which ends with the stream",
-        );
-    }
-    if dummy.publish_rate.is_none() {
-        refuse("DUMMY_MESSAGE_BYTES", "nothing without DUMMY_PUBLISH_RATE");
-    }
-    if moves_records && dummy.kafka_topic.is_none() {
-        faults.missing("KAFKA_TOPIC", "the topic to publish to or to consume");
-    }
-}
-
-/// A record can't be smaller than its candle.
-fn check_bytes(dummy: &DummyConfig, queue: &QueueConfig, reader: &mut Reader<'_>) {
-    let (Some(bytes), Some(_)) = (dummy.message_bytes, dummy.publish_rate) else {
-        return;
-    };
-    let interval = queue.kind.interval().unwrap_or(DEFAULT_INTERVAL);
-    let least = Synthetic::least_bytes(&queue.symbol, interval);
-    if (bytes.get() as usize) < least {
-        let expected = format!(
-            "at least {least}, as a candle of {} and {interval} is that long",
-            queue.symbol
-        );
-        reader.fault("DUMMY_MESSAGE_BYTES", &bytes.get().to_string(), &expected);
     }
 }
 

@@ -73,15 +73,16 @@ async fn so_many_candles_and_a_finished_marker_in_every_partition() {
 }
 
 #[tokio::test]
-async fn the_rate_is_kept_within_one_percent() {
+async fn the_rate_is_never_above_what_was_asked_for_and_not_far_below() {
     let rig = Rig::with_topic(1);
     let mut dummy = rig.start_with("--publish-rate 1000 --records-total 5001", &[HERE]);
     dummy.ends_with(0).await;
     let last = rig.ending(&dummy).await;
     let rate = last.message.split("; ").nth(1).unwrap();
     let rate: f64 = rate.split(' ').next().unwrap().parse().unwrap();
-    // Not above, which no machine excuses; below as far as a busy one may be late with the last acknowledgement.
-    assert!((900.0..=1_010.0).contains(&rate), "{}", last.message);
+    // Not above, which no machine excuses; below as far as a busy one may be late with the last acknowledgement. How
+    // close it comes on a free one is in docs/performance.md.
+    assert!((600.0..=1_010.0).contains(&rate), "{}", last.message);
 }
 
 #[tokio::test]
