@@ -70,6 +70,12 @@ running() {
     printf '%s' "$pid"
 }
 
+already_runs() {
+    local pid
+    pid=$(running) || return 1
+    say "it already runs, pid $pid"
+}
+
 gone() { # seconds: waits until it has ended
     local tenths=$(($1 * 10))
     while running >/dev/null; do
@@ -173,7 +179,7 @@ write_env() {
 launch() { # apply or wait
     local pid code=0
     # In a session of its own, so that Ctrl-C in a terminal is for whoever uses it.
-    setsid "${java[@]}" "${archiving[@]}" kafka.Kafka "$dir/server.properties" >>"$dir/log" 2>&1 </dev/null &
+    setsid "${java[@]}" "${archiving[@]}" kafka.Kafka "$dir/server.properties" >>"$dir/log" 2>&1 </dev/null 8<&- &
     pid=$!
     started=("$pid")
     echo "$pid" >"$dir/pid"
@@ -211,17 +217,24 @@ watch() {
     setsid bash -c 'while [ "$(cat "$1/watched" 2>/dev/null)" = "$2" ]; do
             [ -d "/proc/$3" ] || exec "$4" stop --dir "$1"
             sleep 1
-        done' watch "$dir" "$token" "$watched" "$home/kafka.sh" >/dev/null 2>&1 </dev/null &
+        done' watch "$dir" "$token" "$watched" "$home/kafka.sh" >/dev/null 2>&1 </dev/null 8<&- &
+}
+
+# One start at a time in folders side by side: a second one in the same folder would take what the first has made so far
+# for what a crash has left. The lock is on the folder around them, so that no file is left.
+alone() {
+    mkdir -p "$(dirname "$dir")"
+    exec 8<"$(dirname "$dir")"
+    flock 8
 }
 
 start() {
-    local pid since=$SECONDS tries started=()
-    if pid=$(running); then
-        say "it already runs, pid $pid"
-        return 0
-    fi
+    local since=$SECONDS tries started=()
+    if already_runs; then return 0; fi
     # shellcheck source=ci/kafka/fetch.sh
     . "$home/kafka/fetch.sh"
+    alone
+    if already_runs; then return 0; fi
     trap 'exit 130' INT
     trap 'exit 143' TERM
     if [ -e "$dir/env" ]; then
@@ -244,6 +257,7 @@ start() {
         write_env
     fi
     trap - EXIT INT TERM
+    exec 8<&-
     [ -z "$watched" ] || watch
     say "Apache Kafka $version answers after $((SECONDS - since)) s, pid $(running): see $dir/env"
 }

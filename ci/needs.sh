@@ -40,7 +40,8 @@ as_root=""
 if have apt-get && { [ -z "$as_root" ] || sudo -n true 2>/dev/null; }; then
     echo "Installing with apt: $packages" >&2
     # shellcheck disable=SC2086 # both are lists of words
-    $as_root apt-get update -qq && DEBIAN_FRONTEND=noninteractive $as_root apt-get install -qq -y $packages >/dev/null
+    { $as_root apt-get update -qq &&
+        $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y $packages >/dev/null; } || true
     lacking=$(missing)
     [ -z "$lacking" ] && exit 0
 fi

@@ -45,7 +45,8 @@ file_sizes() {
 }
 
 # The end-to-end tests again, and what only a real broker can show, on an Apache Kafka of their own.
-kafka_dir="${CARGO_TARGET_DIR:-$PWD/target}/kafka-ci"
+# From the root on, since tests run in their packages' folders.
+kafka_dir="$(realpath -m -- "${CARGO_TARGET_DIR:-target}")/kafka-ci"
 start_kafka() {
     ci/kafka.sh stop --dir "$kafka_dir" && ci/kafka.sh start --dir "$kafka_dir" --while $$
 }

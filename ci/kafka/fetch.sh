@@ -46,7 +46,9 @@ install_missing() {
             lacking=${lacking/openjdk-17-jre-headless/default-jre-headless}
         say "installing with apt: $lacking"
         # shellcheck disable=SC2086 # both are lists of words
-        DEBIAN_FRONTEND=noninteractive $as_root apt-get install -qq -y --no-install-recommends $lacking >/dev/null ||
+        # Another one may be installing at the same time.
+        $as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -qq -y \
+            --no-install-recommends $lacking >/dev/null ||
             say "apt could not install them"
     fi
     lacking=$(missing | paste -sd' ')

@@ -80,8 +80,7 @@ async fn the_rate_is_never_above_what_was_asked_for_and_not_far_below() {
     let last = rig.ending(&dummy).await;
     let rate = last.message.split("; ").nth(1).unwrap();
     let rate: f64 = rate.split(' ').next().unwrap().parse().unwrap();
-    // Not above, which no machine excuses; below as far as a busy one may be late with the last acknowledgement. How
-    // close it comes on a free one is in docs/performance.md.
+    // Not above, which no machine excuses; below as far as a busy one may be late with the last acknowledgement.
     assert!((600.0..=1_010.0).contains(&rate), "{}", last.message);
 }
 
