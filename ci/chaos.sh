@@ -34,10 +34,11 @@ while [ $# -gt 0 ]; do
 done
 [ ${#seeds[@]} -gt 0 ] || seeds=(1)
 
+# Of the whole workspace, as all tests are built: for one package alone cargo would build its dependencies again.
 target=${CARGO_TARGET_DIR:-$PWD/target}
-cargo build --quiet --locked -p streamforge-devstack --example arango
-cargo test --quiet --locked -p streamforge --test chaos --no-run
+cargo build --quiet --locked --workspace --example arango
+cargo test --quiet --locked --workspace --test chaos --no-run
 for seed in "${seeds[@]}"; do
-    cargo test --quiet --locked -p streamforge --test chaos -- --seed "$seed" "${rest[@]}" \
+    cargo test --quiet --locked --workspace --test chaos -- --seed "$seed" "${rest[@]}" \
         --arango "$target/debug/examples/arango" --kafka "$PWD/ci/kafka.sh" || exit 1
 done

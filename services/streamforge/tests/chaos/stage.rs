@@ -14,7 +14,7 @@ use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
 use rustix::process::{Pid, Signal, kill_process};
 use streamforge_devstack::{
     exchange::{Exchange, Latency},
-    kafka::{ApacheKafka, Broker},
+    kafka::{ApacheKafka, Broker, publish},
 };
 use streamforge_utils::{
     config::Vars,
@@ -300,16 +300,18 @@ impl Stage {
             let text = format!("poison {} of partition {partition}", self.poison.len() + 1);
             // Also while the broker is away: until it is back.
             loop {
-                let topic = self.flow.topic.clone();
-                let put = self
-                    .flow
-                    .kafka
-                    .publish(&topic, Some(partition), "BTCUSDT", &text, &[]);
-                match put.await {
+                let (kafka, topic) = (self.flow.kafka.config().unwrap(), self.flow.topic.clone());
+                let value = text.clone();
+                let put = tokio::spawn(async move {
+                    publish(&kafka, &topic, Some(partition), "BTCUSDT", &value, &[]).await
+                });
+                while !put.is_finished() {
+                    self.pass(TICK).await;
+                }
+                match put.await.unwrap() {
                     Ok(()) => break,
                     Err(error) => println!("           the poison waits: {error}"),
                 }
-                self.tend().await;
             }
             self.poison.push(text);
         }

@@ -69,6 +69,9 @@ impl Plan {
     }
 }
 
+/// The request that is not answered where a plan stalls: the first one looks for the first candle that the exchange has.
+const STALLED_REQUEST: u64 = 4;
+
 pub(crate) struct Flow {
     pub(crate) kafka: Broker,
     pub(crate) arango: ArangoServer,
@@ -95,8 +98,7 @@ impl Flow {
         let queue_id = new_queue_id(&symbol, kind, TimestampMs::now());
         let exchange = plan.exchange.clone().start().await.unwrap();
         if plan.stalls {
-            // The first request looks for the first candle that the exchange has.
-            exchange.handle().fail_nth(4, Fault::Hang);
+            exchange.handle().fail_nth(STALLED_REQUEST, Fault::Hang);
         }
         Self {
             kafka: Broker::start().unwrap(),
@@ -215,8 +217,14 @@ impl Flow {
         ours
     }
 
-    /// Waits until a worker of `service` reports so many records.
+    /// Waits until a worker of `service` reports so many records, and where the plan stalls, until the load has.
     pub(crate) async fn until_written(&self, service: &str, records: u64) {
+        let stalled = async {
+            while self.plan.stalls && self.exchange.handle().counters().klines < STALLED_REQUEST {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(LIMIT, stalled).await.unwrap();
         self.events(|events| {
             events
                 .iter()
