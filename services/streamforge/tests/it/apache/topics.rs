@@ -75,6 +75,31 @@ async fn records_that_were_deleted_before_they_were_read_are_lost_data() {
 }
 
 #[tokio::test]
+async fn a_load_does_not_go_on_after_numbers_that_were_deleted() {
+    let Some(flow) = real(Plan::three_days()).await else {
+        return;
+    };
+    flow.create_topic().await;
+    let number = [("streamforge-seq", "1")];
+    let sent = flow
+        .kafka
+        .publish(&flow.topic, Some(0), "BTCUSDT", "{}", &number);
+    sent.await.unwrap();
+    let mut all = TopicPartitionList::new();
+    all.add_partition_offset(&flow.topic, 0, Offset::End)
+        .unwrap();
+    admin(&flow).delete_records(&all, &OPTIONS()).await.unwrap();
+    flow.worker("dummy-service", &[("DUMMY_PUBLISH_RATE", "100")])
+        .ends_with(70)
+        .await;
+    let message = flow.ending("dummy-service").await.error_message.unwrap();
+    assert!(
+        message.contains(&flow.topic) && message.contains("were deleted"),
+        "{message}"
+    );
+}
+
+#[tokio::test]
 async fn partitions_that_are_added_later_are_ignored() {
     let Some(flow) = real(Plan::slow_three_days()).await else {
         return;
