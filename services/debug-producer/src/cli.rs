@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::{ArgGroup, Args, Parser, ValueEnum, value_parser};
 use streamforge_utils::config::Seconds;
 
-pub(crate) use help::VARIABLES_HELP;
+pub use help::VARIABLES_HELP;
 use help::{HELP, LONG_HELP};
 
 use crate::request::{Action, Address, Count, Follow, Order, Ping, Queue, Request};
@@ -66,7 +66,7 @@ pub struct Cli {
     repeat: Option<u32>,
 
     /// ping: seconds from one ping to the next, answered or not [default: 1]
-    #[arg(long, value_name = "S", value_parser = seconds, requires = "repeat")]
+    #[arg(long, value_name = "S", value_parser = seconds, allow_negative_numbers = true, requires = "repeat")]
     interval: Option<Duration>,
 
     /// stop: the loader ends, the writers empty the topic first
@@ -82,7 +82,7 @@ pub struct Cli {
     expect_loading: bool,
 
     /// fail-after: seconds until the worker fails
-    #[arg(long, value_name = "N", value_parser = seconds)]
+    #[arg(long, value_name = "N", value_parser = seconds, allow_negative_numbers = true)]
     seconds: Option<Duration>,
 
     /// fail-after: wait until a worker says that it failed
@@ -94,7 +94,7 @@ pub struct Cli {
     expect_count: Option<u32>,
 
     /// Seconds that the broker, and then an answer, may take [default: 10; 30 for stop and simulate-loading; 300 with --drain; --seconds + 10 for fail-after; none with --follow]
-    #[arg(long, value_name = "S", value_parser = seconds)]
+    #[arg(long, value_name = "S", value_parser = seconds, allow_negative_numbers = true)]
     timeout: Option<Duration>,
 
     #[command(flatten)]

@@ -35,7 +35,7 @@ use crate::{
     wire::WireError,
 };
 
-/// The name of this command in messages and to the broker.
+/// The name of this command, also to the broker.
 pub const SERVICE: &str = "debug-producer";
 
 const EXIT_USAGE: u8 = 2;
@@ -49,25 +49,27 @@ pub async fn run(args: impl Iterator<Item = OsString>, vars: Vars) -> ExitCode {
         Err(error) => return answer(&error),
     };
     match cli.asked() {
-        Ok(asked) => perform(asked, vars).await,
+        Ok(asked) => perform(SERVICE, asked, vars).await,
         Err(reason) => answer(&Cli::command().error(ErrorKind::ArgumentConflict, reason)),
     }
 }
 
-/// Does what was asked for. The exit code is 0 if what was expected came, 1 if not, 78 for a bad configuration, 130 and
-/// 143 after a signal. Results go to stdout, diagnostics to stderr.
-pub async fn perform(asked: Asked, vars: Vars) -> ExitCode {
+/// Does what was asked for. `program` is what was typed to get here, for messages; its `--help` lists the variables.
+///
+/// The exit code is 0 if what was expected came, 1 if not, 78 for a bad configuration, 130 and 143 after a signal.
+/// Results go to stdout, diagnostics to stderr.
+pub async fn perform(program: &'static str, asked: Asked, vars: Vars) -> ExitCode {
     let Asked {
         request,
         bootstrap_servers,
         json,
     } = asked;
-    let mut output = Output::new(json);
+    let mut output = Output::new(program, json);
     let config = match Config::from_vars(&vars, bootstrap_servers.as_deref()) {
         Ok(config) => config,
         Err(error) => {
             output.say(format_args!(
-                "{error}\nSee {SERVICE} --help for all variables."
+                "{error}\nSee {program} --help for all variables."
             ));
             return ExitCode::from(EXIT_CONFIG);
         }

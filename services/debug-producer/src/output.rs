@@ -22,6 +22,7 @@ const MOST_MALFORMED_TOLD: u64 = 3;
 
 /// Where lines go, and in which form.
 pub(crate) struct Output {
+    program: &'static str,
     json: bool,
     progress: Option<Progress>,
     malformed: u64,
@@ -36,8 +37,9 @@ struct Progress {
 }
 
 impl Output {
-    pub(crate) fn new(json: bool) -> Self {
+    pub(crate) fn new(program: &'static str, json: bool) -> Self {
         Self {
+            program,
             json,
             progress: None,
             malformed: 0,
@@ -76,7 +78,7 @@ impl Output {
     /// Says something to whoever watches.
     pub(crate) fn say(&self, text: impl fmt::Display) {
         // If stderr is gone there is nobody to tell.
-        let _ = self.beside_the_bar(|| writeln!(anstream::stderr(), "{}: {text}", crate::SERVICE));
+        let _ = self.beside_the_bar(|| writeln!(anstream::stderr(), "{}: {text}", self.program));
     }
 
     /// Notes a message that is no event.

@@ -118,30 +118,34 @@ async fn run_order(
         }
         let wake = judge.wake_at().map_or(deadline, |at| at.min(deadline));
         tokio::select! {
-                   biased;
-                   () = stop.cancelled() => break Outcome::Interrupted,
-                   result = &mut delivery, if !delivered => {
-                       result.map_err(|error| SessionError::Undelivered {
-        command: name, topic: topic.clone(), error })?;
-                       delivered = true;
-                   }
-                   arrival = wire.next(), if listens => {
-                       let Some((at, raw, event)) = understood(arrival?, output) else {
-                           continue;
-                       };
-                       let verdict = judge.see(&event, at);
-                       if order.to.covers(&event) {
-                           let expected = match verdict {
-                               Verdict::Expected => Some(true),
-                               Verdict::Unexpected => Some(false),
-                               Verdict::Open => None,
-                           };
-                           output.line(&Line::Event { expected, raw: &one_line(&raw), event: &event })?;
-                       }
-                   }
-                   // The client's own time-out tells why a command was not delivered.
-                   () = sleep_until(wake.into()), if listens => {}
-               }
+            biased;
+            () = stop.cancelled() => break Outcome::Interrupted,
+            result = &mut delivery, if !delivered => {
+                let undelivered = |error| SessionError::Undelivered {
+                    command: name,
+                    topic: topic.clone(),
+                    error,
+                };
+                result.map_err(undelivered)?;
+                delivered = true;
+            }
+            arrival = wire.next(), if listens => {
+                let Some((at, raw, event)) = understood(arrival?, output) else {
+                    continue;
+                };
+                let verdict = judge.see(&event, at);
+                if order.to.covers(&event) {
+                    let expected = match verdict {
+                        Verdict::Expected => Some(true),
+                        Verdict::Unexpected => Some(false),
+                        Verdict::Open => None,
+                    };
+                    output.line(&Line::Event { expected, raw: &one_line(&raw), event: &event })?;
+                }
+            }
+            // The client's own time-out tells why a command was not delivered.
+            () = sleep_until(wake.into()), if listens => {}
+        }
     };
     let missing = judge.missing().map(str::to_owned).collect();
     let unmet = outcome == Outcome::Unmet;

@@ -3,6 +3,7 @@
 //! Its promise: once it is open, every event that is published later is received, since the place in every partition is
 //! fixed as a number. It joins no group, commits nothing and creates no topic.
 
+mod hearing;
 mod place;
 
 use std::{
@@ -21,12 +22,13 @@ use rdkafka::{
     types::RDKafkaErrorCode as Code,
 };
 use streamforge_utils::{
-    kafka::{self, KafkaContext, headers},
+    kafka::{self, headers},
     protocol::{Command, Event},
 };
 use tokio::time::{sleep, timeout_at};
 
 use crate::{config::Config, request::Address};
+use hearing::Hearing;
 use place::{NotFound, Place};
 
 /// Between attempts while the brokers are away.
@@ -89,8 +91,8 @@ pub(crate) type Delivery = BoxFuture<'static, Result<(), KafkaError>>;
 
 /// A connection to both topics.
 pub(crate) struct Wire {
-    producer: FutureProducer<KafkaContext>,
-    consumer: Arc<StreamConsumer<KafkaContext>>,
+    producer: FutureProducer<Hearing>,
+    consumer: Arc<StreamConsumer<Hearing>>,
     control_topic: String,
     group_id: String,
     events_topic: String,
@@ -107,7 +109,7 @@ impl Wire {
         timeout: Duration,
     ) -> Result<Self, WireError> {
         let (kafka, client_id) = (&config.kafka, crate::SERVICE);
-        let context = KafkaContext::default();
+        let context = Hearing::default();
         let fetch_wait = kafka.fetch_wait_max_ms.min(FETCH_WAIT_MS);
         let consumer =
             kafka::consumer_config(kafka, client_id, &to.group_id(), kafka::CONTROL_QUEUE_KIB)
@@ -122,7 +124,7 @@ impl Wire {
                 "message.timeout.ms",
                 timeout.as_millis().clamp(1, 3_600_000).to_string(),
             )
-            .create_with_context(context)
+            .create_with_context(context.clone())
             .map_err(WireError::Client)?;
         let mut wire = Self {
             group_id: to.group_id(),
@@ -144,7 +146,8 @@ impl Wire {
         let no_answer = || WireError::NoAnswer {
             servers: kafka.bootstrap_servers.clone(),
             timeout,
-            reason,
+            // That a request timed out is known; why there is no connection is not.
+            reason: context.last_failure().or(reason),
         };
         let places = places.unwrap_or_else(|| Err(no_answer()))?;
         if listen {

@@ -5,7 +5,7 @@ mod up;
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
-use debug_producer::cli::debug::DebugCommand;
+use debug_producer::cli::{VARIABLES_HELP, debug::DebugCommand};
 use streamforge_utils::protocol::{Interval, Symbol, TimeRange};
 use url::Url;
 
@@ -46,7 +46,8 @@ pub(crate) enum Command {
 /// The same as debug-producer, which has some more of it. It is on the events topic before it sends, so no answer is
 /// missed.
 #[derive(Debug, Args)]
-#[command(after_help = DEBUG_HELP)]
+#[command(after_help = format!("{DEBUG_HELP}\n\n--help lists the environment variables."))]
+#[command(after_long_help = format!("{DEBUG_HELP}\n\n{VARIABLES_HELP}"))]
 pub(crate) struct DebugArgs {
     #[command(subcommand)]
     pub(crate) command: DebugCommand,

@@ -20,6 +20,7 @@ use cli::{Cli, Command};
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Debug(args) => block_on(debug_producer::perform(
+            "streamforge debug",
             args.command.asked(),
             process_vars(),
         )),

@@ -32,7 +32,7 @@ pub struct PingArgs {
     repeat: u32,
 
     /// Seconds from one ping to the next, answered or not
-    #[arg(long, value_name = "S", default_value = "1", value_parser = seconds)]
+    #[arg(long, value_name = "S", default_value = "1", value_parser = seconds, allow_negative_numbers = true)]
     interval: Duration,
 
     /// How many workers have to answer each ping; the last of them ends the wait [default: one, and some time for others]
@@ -40,7 +40,7 @@ pub struct PingArgs {
     expect_count: Option<u32>,
 
     /// Seconds that the broker, and then each pong, may take [default: 10]
-    #[arg(long, value_name = "S", value_parser = seconds)]
+    #[arg(long, value_name = "S", value_parser = seconds, allow_negative_numbers = true)]
     timeout: Option<Duration>,
 
     #[command(flatten)]
@@ -66,7 +66,7 @@ pub struct StopArgs {
     expect_count: Option<u32>,
 
     /// Seconds that the broker, and then the workers, may take [default: 30, with --drain 300]
-    #[arg(long, value_name = "S", value_parser = seconds)]
+    #[arg(long, value_name = "S", value_parser = seconds, allow_negative_numbers = true)]
     timeout: Option<Duration>,
 
     #[command(flatten)]
@@ -80,7 +80,7 @@ pub struct EventsArgs {
     address: AddressArgs,
 
     /// Seconds after which it ends, with exit code 0 [default: until Ctrl-C]
-    #[arg(long, value_name = "S", value_parser = seconds)]
+    #[arg(long, value_name = "S", value_parser = seconds, allow_negative_numbers = true)]
     timeout: Option<Duration>,
 
     #[command(flatten)]
@@ -136,8 +136,10 @@ Examples:
   streamforge debug ping --queue-id wf-try --repeat 1000 --interval 0.01
   streamforge debug ping --queue-id all --expect-count 2 --json
 
-Exit codes: 0 every ping was answered; 1 one was not, or the broker is away or refuses; 2 wrong usage;
-78 bad configuration; 130 Ctrl-C, 143 SIGTERM.";
+Exit codes: 0 every ping was answered; 1 one was not, or the broker is away or refuses;
+2 wrong usage; 78 bad configuration; 130 Ctrl-C, 143 SIGTERM.
+
+streamforge debug --help lists the environment variables.";
 
 const STOP_HELP: &str = "\
 Examples:
@@ -145,13 +147,18 @@ Examples:
   streamforge debug stop --queue-id wf-try --drain
   streamforge debug stop --queue-id wf-try --target loader-api-candles --no-wait
 
-Exit codes: 0 the workers were interrupted by it, with --no-wait: the broker took the command; 1 none was, one ended in
-another way, or the broker is away or refuses; 2 wrong usage; 78 bad configuration; 130 Ctrl-C, 143 SIGTERM.";
+Exit codes: 0 the workers were interrupted by it, with --no-wait: the broker took the command;
+1 none was, one ended in another way, or the broker is away or refuses; 2 wrong usage;
+78 bad configuration; 130 Ctrl-C, 143 SIGTERM.
+
+streamforge debug --help lists the environment variables.";
 
 const EVENTS_HELP: &str = "\
 Examples:
   streamforge debug events --queue-id all
   streamforge debug events --queue-id wf-try --target arango-candles --json
 
-Exit codes: 0 --timeout is over; 1 the broker is away at the start or refuses; 2 wrong usage; 78 bad configuration;
-130 Ctrl-C, 143 SIGTERM.";
+Exit codes: 0 --timeout is over; 1 the broker is away at the start or refuses; 2 wrong usage;
+78 bad configuration; 130 Ctrl-C, 143 SIGTERM.
+
+streamforge debug --help lists the environment variables.";

@@ -30,7 +30,7 @@ Exit codes:
   143  SIGTERM";
 
 /// The variables, as `--help` has them.
-pub(crate) const VARIABLES_HELP: &str = "\
+pub const VARIABLES_HELP: &str = "\
 The connection is configured by environment variables:
   KAFKA_BOOTSTRAP_SERVERS    the brokers to ask first: host:port, several with commas (required)
   KAFKA_USER                 SASL user; given, the connection is SASL SCRAM-SHA-512 over TLS

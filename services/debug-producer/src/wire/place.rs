@@ -8,7 +8,8 @@ use rdkafka::{
     producer::{FutureProducer, Producer},
     types::RDKafkaErrorCode as Code,
 };
-use streamforge_utils::kafka::KafkaContext;
+
+use super::hearing::Hearing;
 
 /// How long one request to the broker may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -30,8 +31,8 @@ pub(super) enum NotFound {
 
 /// The places of the events topic, if there is one to listen to, once the control topic is found.
 pub(super) fn find(
-    consumer: &StreamConsumer<KafkaContext>,
-    producer: &FutureProducer<KafkaContext>,
+    consumer: &StreamConsumer<Hearing>,
+    producer: &FutureProducer<Hearing>,
     control: &str,
     events: Option<&str>,
 ) -> Result<Vec<Place>, NotFound> {
@@ -62,7 +63,7 @@ fn about(topic: &str, error: KafkaError) -> NotFound {
 
 /// How many partitions a topic has.
 fn partitions(
-    consumer: &StreamConsumer<KafkaContext>,
+    consumer: &StreamConsumer<Hearing>,
     topic: &str,
     variable: &'static str,
 ) -> Result<i32, NotFound> {

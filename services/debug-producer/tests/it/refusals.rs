@@ -81,6 +81,16 @@ async fn a_broker_that_is_away_is_named_within_the_time() {
 }
 
 #[tokio::test]
+async fn why_there_is_no_connection_is_said() {
+    let rig = Rig::start();
+    let said = rig
+        .debug("--command ping --timeout 3 --bootstrap-servers 127.0.0.1:1")
+        .await;
+    assert_eq!((said.code, said.stdout.as_str()), (Some(1), ""), "{said:?}");
+    assert!(said.stderr.contains("Connection refused"), "{said:?}");
+}
+
+#[tokio::test]
 async fn a_flag_wins_over_the_variable() {
     let rig = Rig::start();
     let (servers, typed) = (

@@ -136,3 +136,28 @@ async fn a_synthetic_load_is_written_like_a_real_one() {
     assert_eq!(flow.stored().len(), 3_000);
     flow.assert_stored_is_published().await;
 }
+
+#[tokio::test]
+async fn a_refusal_says_which_command_it_is_and_where_the_variables_are() {
+    let run = |words: &'static [&str]| {
+        Command::new(env!("CARGO_BIN_EXE_streamforge"))
+            .arg("debug")
+            .args(words)
+            .env_clear()
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output()
+    };
+    let refused = run(&["ping", "--queue-id", "wf-try"]).await.unwrap();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(78), "{said}");
+    assert!(
+        said.starts_with("streamforge debug: bad configuration"),
+        "{said}"
+    );
+    assert!(said.contains("See streamforge debug --help"), "{said}");
+
+    let help = run(&["--help"]).await.unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    assert!(help.contains("KAFKA_BOOTSTRAP_SERVERS"), "{help}");
+}
