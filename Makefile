@@ -15,10 +15,10 @@ needs:
 	@ci/needs.sh
 
 demo: needs
-	$(CARGO) run --release --locked $(FEATURES) -- demo $(ARGS)
+	@$(CARGO) run --release --locked $(FEATURES) -- demo $(ARGS)
 
 up: needs
-	$(CARGO) run --release --locked $(FEATURES) -- up $(ARGS)
+	@$(CARGO) run --release --locked $(FEATURES) -- up $(ARGS)
 
 test: needs
 	ci/test.sh
