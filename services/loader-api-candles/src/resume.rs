@@ -4,7 +4,7 @@
 //! What contradicts this load (another workflow, range, symbol, interval or number of partitions, lost records) is an
 //! error that names both sides, never a guess. Nothing is written here.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backon::{ExponentialBuilder, Retryable};
 use rdkafka::{Message, message::OwnedMessage};
@@ -72,6 +72,7 @@ pub async fn read(
     spec: &StreamSpec,
     deadline: Duration,
 ) -> Result<Vec<PartitionState>, ResumeError> {
+    let until = Instant::now() + deadline;
     let mut states = Vec::new();
     for partition in 0..spec.partitions {
         let look = || look_at(reader, topic, partition, spec);
@@ -80,10 +81,10 @@ pub async fn read(
                 ExponentialBuilder::default()
                     .with_max_delay(Duration::from_secs(5))
                     .with_jitter()
-                    .without_max_times()
-                    .with_total_delay(Some(deadline)),
+                    .without_max_times(),
             )
-            .when(|error: &ResumeError| !error.is_permanent())
+            // By the clock: what the attempts themselves take counts too.
+            .when(|error: &ResumeError| !error.is_permanent() && Instant::now() < until)
             .notify(|error, _| tracing::warn!(%error, "Could not read the topic, trying again"))
             .await?;
         states.push(state);
