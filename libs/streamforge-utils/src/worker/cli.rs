@@ -8,7 +8,7 @@ use super::EXIT_CONFIG;
 use crate::config::{ConfigError, Variable, Vars};
 
 /// Columns of the table of variables: a name, a space, its meaning.
-const NAME_WIDTH: usize = 26;
+const NAME_WIDTH: usize = 28;
 const MEANING_AT: usize = 2 + NAME_WIDTH + 1;
 /// So that the table fits into 80 columns.
 const MEANING_WIDTH: usize = 80 - MEANING_AT;
@@ -122,12 +122,19 @@ impl About {
 
     /// Says what is wrong with the configuration, on stderr.
     pub fn refuse(&self, error: &ConfigError) -> ExitCode {
-        let text = format!(
-            "{}: {error}\nSee {} --help for all variables.\n",
-            self.service, self.service
-        );
+        let text = self.refusal(error);
         let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
         ExitCode::from(EXIT_CONFIG)
+    }
+
+    /// The faults, each variable with the flag that may have set it.
+    fn refusal(&self, error: &ConfigError) -> String {
+        let mut faults = error.to_string();
+        for Flag { name, variable, .. } in self.flags {
+            faults = faults.replace(variable, &format!("{variable} (--{name})"));
+        }
+        let service = self.service;
+        format!("{service}: {faults}\nSee {service} --help for all variables.\n")
     }
 
     fn command(&self) -> Command {
@@ -246,6 +253,16 @@ mod tests {
             (both["RUN"].as_str(), both["LOG_LEVEL"].as_str()),
             ("3", "debug")
         );
+    }
+
+    #[test]
+    fn a_fault_names_the_flag_too() {
+        let args = ["some-worker", "--run", "x"].map(OsString::from);
+        let vars = ABOUT.vars(args, Vars::new()).unwrap();
+        let mut reader = crate::config::Reader::new(&vars);
+        let _: Option<QueueConfig> = reader.section();
+        let refusal = ABOUT.refusal(&reader.finish().unwrap_err());
+        assert!(refusal.contains("RUN (--run) is \"x\""), "{refusal}");
     }
 
     #[test]
