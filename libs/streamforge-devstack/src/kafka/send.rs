@@ -41,6 +41,8 @@ pub async fn publish(
         kafka::producer_config(kafka, "devstack", kafka::DATA_PRODUCER_QUEUE_KIB)
             // One message needs no order, and an idempotent producer takes half a second to begin.
             .set("enable.idempotence", "false")
+            // A test may send more than a worker would; librdkafka's own bound is a million bytes.
+            .set("message.max.bytes", "4194304")
             .set("message.timeout.ms", LIMIT.as_millis().to_string())
             .create()?;
     let mut record = FutureRecord::to(topic)

@@ -228,7 +228,7 @@ async fn what_is_no_command_is_survived() {
     let probe = Probe::start();
     let worker = probe.spawn(probe.settings("some-worker", &[]), until_stopped);
     probe.events(|events| !events.is_empty()).await;
-    let garbage = "x".repeat(900_000);
+    let garbage = "x".repeat(1_048_576);
     for payload in [
         "not json",
         "[]",

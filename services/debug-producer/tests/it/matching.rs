@@ -85,7 +85,7 @@ async fn garbage_on_the_events_topic_is_survived() {
     let _worker = rig.worker("a").await;
     let mut running = rig.spawn("--command ping --expect-pong --repeat 20 --interval 0.1 --json");
     running.line().await;
-    let large = "x".repeat(900_000);
+    let large = "x".repeat(1_048_576);
     for garbage in ["not json", "[]", r#"{"event":"pong"}"#, "", large.as_str()] {
         rig.publish(garbage).await;
     }

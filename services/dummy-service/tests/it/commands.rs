@@ -109,7 +109,7 @@ async fn what_is_no_command_is_counted_and_survived() {
     let rig = Rig::new();
     let mut dummy = rig.start("");
     rig.until_it_listens(&dummy).await;
-    let garbage = "x".repeat(900_000);
+    let garbage = "x".repeat(1_048_576);
     let deep = "[".repeat(100_000);
     for malformed in [
         "",
