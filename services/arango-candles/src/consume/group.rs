@@ -48,6 +48,8 @@ pub(super) struct Context {
     /// An assigned partition that has no leader, and since when one has none.
     leaderless: Mutex<Option<(i32, Instant)>>,
     closing: AtomicBool,
+    /// Whether the partitions that are assigned are paused.
+    is_paused: AtomicBool,
     metrics: Metrics,
 }
 
@@ -93,6 +95,7 @@ impl Context {
             trouble: Mutex::default(),
             leaderless: Mutex::default(),
             closing: AtomicBool::new(false),
+            is_paused: AtomicBool::new(false),
             metrics,
         }
     }
@@ -133,6 +136,28 @@ impl Context {
     /// A broker answered.
     pub(super) fn all_is_well(&self) {
         *lock(&self.trouble) = None;
+    }
+
+    /// Whether the partitions that are assigned are paused.
+    pub(super) fn is_paused(&self) -> bool {
+        self.is_paused.load(Ordering::Relaxed)
+    }
+
+    /// Pauses or resumes all partitions that are assigned.
+    pub(super) fn pause(&self, consumer: &BaseConsumer<Self>, pause: bool) {
+        if self.is_paused() == pause {
+            return;
+        }
+        let list = self.assignment().list(&self.topic);
+        let done = if pause {
+            consumer.pause(&list)
+        } else {
+            consumer.resume(&list)
+        };
+        match done {
+            Ok(()) => self.is_paused.store(pause, Ordering::Relaxed),
+            Err(error) => warn!(%error, pause, "Could not pause or resume partitions"),
+        }
     }
 
     /// From now on partitions that are taken away are let go without a word.
@@ -217,6 +242,9 @@ impl Context {
                 }
             }
         }
+        // librdkafka keeps a pause beyond the assignment: given back later, the partition would never be read again.
+        self.pause(consumer, false);
+        self.is_paused.store(false, Ordering::Relaxed);
         let mut assignment = self.assignment();
         assignment.generation += 1;
         assignment.deliveries = None;

@@ -18,7 +18,7 @@ use rdkafka::{
 };
 use streamforge_utils::kafka::is_permanent;
 use tokio::{runtime::Handle, sync::Semaphore};
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use super::{
     Commit, ConsumeError, Delivery, Event, Request, Room, Settings,
@@ -49,7 +49,6 @@ pub(super) struct Reading {
     /// What could not be handed over yet, and the assignment it belongs to.
     waiting: VecDeque<Waiting>,
     generation: u64,
-    is_paused: bool,
     /// Since when the broker does not know the topic, or one of its partitions.
     unknown: Option<Unknown>,
 }
@@ -81,7 +80,6 @@ impl Reading {
             runtime: Handle::current(),
             waiting: VecDeque::new(),
             generation: 0,
-            is_paused: false,
             unknown: None,
         }
     }
@@ -164,7 +162,6 @@ impl Reading {
         if generation != self.generation {
             self.generation = generation;
             self.waiting.clear();
-            self.resume();
         }
     }
 
@@ -202,7 +199,7 @@ impl Reading {
         let room = Arc::clone(&self.room);
         let permit = match Arc::clone(&room).try_acquire_many_owned(bytes) {
             Ok(permit) => permit,
-            Err(_) if self.is_paused => return None,
+            Err(_) if self.consumer.context().is_paused() => return None,
             Err(_) => {
                 let acquire = async {
                     tokio::time::timeout(PAUSE_AFTER, room.acquire_many_owned(bytes)).await
@@ -213,34 +210,19 @@ impl Reading {
         Some(Room { _permit: permit })
     }
 
-    fn pause(&mut self) {
-        if !self.is_paused {
+    fn pause(&self) {
+        let context = self.consumer.context();
+        if !context.is_paused() {
             debug!("The writer holds as much as it may, reading pauses");
-            self.switch(true);
+            context.pause(&self.consumer, true);
         }
     }
 
-    fn resume(&mut self) {
-        if self.is_paused {
+    fn resume(&self) {
+        let context = self.consumer.context();
+        if context.is_paused() {
             debug!("Reading goes on");
-            self.switch(false);
-        }
-    }
-
-    fn switch(&mut self, pause: bool) {
-        let list = self
-            .consumer
-            .context()
-            .assignment()
-            .list(&self.settings.topic);
-        let done = if pause {
-            self.consumer.pause(&list)
-        } else {
-            self.consumer.resume(&list)
-        };
-        match done {
-            Ok(()) => self.is_paused = pause,
-            Err(error) => warn!(%error, pause, "Could not pause or resume partitions"),
+            context.pause(&self.consumer, false);
         }
     }
 

@@ -178,6 +178,31 @@ async fn a_slow_database_pauses_reading_and_nothing_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_was_paused_is_read_on_after_the_group_has_changed() {
+    let mut workflow = Workflow::with_partitions(2).await;
+    workflow
+        .set("BATCH_MAX_BYTES", "8192")
+        .set("ARANGO_IN_FLIGHT", "1");
+    for partition in [0, 1] {
+        workflow.publish(partition, 1..=300).await;
+        workflow.finish(partition, 300, 2).await;
+    }
+    // A batch in three seconds: for nearly all of them reading is paused.
+    workflow.arango.faults().delay(Duration::from_secs(3));
+    let one = workflow.start();
+    workflow.wait_for_written(1).await;
+    let two = workflow
+        .set("TELEMETRY_PRODUCER_ID", "arango-candles__abc123-2")
+        .start();
+    // No waiting, but the time in which the group changes while the database is that slow.
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    workflow.arango.faults().clear();
+    assert_eq!(one.ended().await, ExitCode::SUCCESS);
+    assert_eq!(two.ended().await, ExitCode::SUCCESS);
+    workflow.assert_holds((1..=300).chain(1_000_001..=1_000_300));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_goes_away_for_a_while_is_waited_for() {
     let workflow = Workflow::new().await;
     let writer = workflow.start();
