@@ -1,9 +1,11 @@
 # The few commands of this project. Each first makes sure of what the build needs.
 #   make demo [ARGS="--symbol ETHUSDT --interval 1h"]   the main job, on this machine, without a network
 #   make up [ARGS="--data ./arango"]                    a dev stack that stays, for workers in other terminals
+#   make up KAFKA=apache                                the same on an Apache Kafka with TLS, users and rights
 #   make test                                           everything that has to hold before a change lands
 #   VENDORED_OPENSSL=1                                  builds OpenSSL from source, where its headers can't be had
 CARGO ?= cargo
+KAFKA_DIR ?= $(or $(CARGO_TARGET_DIR),target)/kafka-up
 FEATURES = $(if $(filter 1,$(VENDORED_OPENSSL)),--features vendored-openssl)
 
 .PHONY: help demo up test needs
@@ -17,8 +19,17 @@ needs:
 demo: needs
 	@$(CARGO) run --release --locked $(FEATURES) -- demo $(ARGS)
 
+# The broker ends with the process that the shell becomes, which cargo in turn becomes the stack.
 up: needs
+ifeq ($(KAFKA),apache)
+	@$(CARGO) build --release --locked $(FEATURES)
+	@ci/kafka.sh start --dir $(KAFKA_DIR) --while $$$$ && \
+		exec $(CARGO) run --quiet --release --locked $(FEATURES) -- up --kafka $(KAFKA_DIR) $(ARGS)
+else ifeq ($(KAFKA),)
 	@$(CARGO) run --release --locked $(FEATURES) -- up $(ARGS)
+else
+	$(error KAFKA is apache or nothing, not '$(KAFKA)')
+endif
 
 test: needs
 	ci/test.sh

@@ -95,10 +95,13 @@ impl Demo<'_> {
         let mut logs = Logs::open(self.args.logs.as_deref())?;
         logs.start_own()?;
         let symbols: Vec<_> = self.workflows.iter().map(|w| w.symbol.clone()).collect();
-        let stack = Stack::start(self.source, &symbols, self.args.data.as_deref()).await?;
+        let stack = Stack::start(self.source, &symbols, self.args.data.as_deref(), None).await?;
         for workflow in self.workflows {
             let topic = &workflow.data_topic;
-            let made = stack.kafka.create_data_topics(topic, workflow.partitions);
+            let made = stack
+                .kafka
+                .create_data_topic(topic, workflow.partitions)
+                .await;
             made.with_context(|| format!("make the topic {topic}"))?;
         }
         let result = self.load(&stack, &logs).await;
@@ -118,7 +121,7 @@ impl Demo<'_> {
 
     /// Runs all workflows, shows how far they are, and says what came of them.
     async fn load(&self, stack: &Stack, logs: &Logs) -> anyhow::Result<Report> {
-        let events = Events::follow(&stack.kafka.config()).context("follow queue-events")?;
+        let events = Events::follow(&stack.kafka.config()?).context("follow queue-events")?;
         let screen = Screen::new(self.workflows);
         screen.say(&format!("Started {}", stack.places()));
         screen.say(&logs.place());

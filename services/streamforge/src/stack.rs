@@ -2,16 +2,17 @@
 
 use std::{path::Path, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use rand::{RngExt, distr::Alphanumeric};
 use serde::Deserialize;
 use streamforge_devstack::{
     arango::{ArangoServer, OpenError, StartError},
     exchange::Exchange,
-    kafka::MockKafka,
+    kafka::{ApacheKafka, Broker, MockKafka},
 };
 use streamforge_utils::{
     config::Vars,
+    kafka::Topics,
     protocol::{Symbol, TimestampMs},
 };
 use url::Url;
@@ -20,13 +21,17 @@ use crate::source::Source;
 
 const DATABASE: &str = "streamforge";
 const USER: &str = "root";
+const CONTROL_TOPIC: &str = "queue-control";
 
 /// How long the database may take to answer a question.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 /// A stack that runs. It ends when this is dropped; [`Stack::stop`] also brings the store to disk.
 pub(crate) struct Stack {
-    pub(crate) kafka: MockKafka,
+    pub(crate) kafka: Broker,
+    kafka_vars: Vars,
+    /// Of the user that people are, where that is another than the workers'.
+    operator_kafka_vars: Option<Vars>,
     arango: ArangoServer,
     arango_password: String,
     /// None if the exchange is the real one.
@@ -34,6 +39,34 @@ pub(crate) struct Stack {
     api_url: Url,
     pub(crate) started: TimestampMs,
     http: reqwest::Client,
+}
+
+/// The broker of our own in this process, or the one whose folder is `dir`, once that answers.
+async fn broker(dir: Option<&Path>) -> anyhow::Result<Broker> {
+    let Some(dir) = dir else {
+        return Ok(Broker::Mock(
+            MockKafka::start().context("start the broker")?,
+        ));
+    };
+    let broker = Broker::Apache(ApacheKafka::running(dir)?);
+    let topics = Topics::new(&broker.config()?, "streamforge-up")?;
+    let answer = tokio::time::timeout(ANSWER_LIMIT, topics.partitions(CONTROL_TOPIC)).await;
+    let there = answer
+        .ok()
+        .transpose()
+        .with_context(|| format!("ask the Kafka of {}", dir.display()))?;
+    match there {
+        Some(Some(_)) => Ok(broker),
+        Some(None) => bail!(
+            "the Kafka of {} has no topic {CONTROL_TOPIC}",
+            dir.display()
+        ),
+        None => bail!(
+            "the Kafka of {} does not answer; ci/kafka.sh status --dir {} says more",
+            dir.display(),
+            dir.display()
+        ),
+    }
 }
 
 /// Why the database does not start; of a folder that is taken, by whom, which its store can't know.
@@ -53,7 +86,8 @@ struct Count {
 
 impl Stack {
     /// Starts everything. The exchange has `symbols` if its candles are generated, those that it has by default if
-    /// there are none. The store of the database is in memory, or in `data`.
+    /// there are none. The store of the database is in memory, or in `data`. The broker is one in this process, or the
+    /// Apache Kafka that `ci/kafka.sh` runs in the folder `kafka`.
     ///
     /// # Errors
     /// Something of it can't start.
@@ -61,8 +95,14 @@ impl Stack {
         source: &Source,
         symbols: &[Symbol],
         data: Option<&Path>,
+        kafka: Option<&Path>,
     ) -> anyhow::Result<Self> {
-        let kafka = MockKafka::start().context("start the broker")?;
+        let kafka = broker(kafka).await?;
+        let kafka_vars = kafka.vars()?;
+        let operator_kafka_vars = match kafka.is_real() {
+            true => Some(kafka.operator_vars()?),
+            false => None,
+        };
         let arango_password: String = rand::rng()
             .sample_iter(Alphanumeric)
             .take(24)
@@ -102,6 +142,8 @@ impl Stack {
             .build()?;
         Ok(Self {
             kafka,
+            kafka_vars,
+            operator_kafka_vars,
             arango,
             arango_password,
             exchange,
@@ -114,8 +156,13 @@ impl Stack {
     /// Where everything is, for people.
     pub(crate) fn places(&self) -> String {
         format!(
-            "Kafka on {}, ArangoDB on {}, {} on {}",
-            self.kafka.bootstrap_servers(),
+            "{} on {}, ArangoDB on {}, {} on {}",
+            if self.kafka.is_real() {
+                "Apache Kafka with TLS and users"
+            } else {
+                "Kafka"
+            },
+            self.kafka_vars["KAFKA_BOOTSTRAP_SERVERS"],
             self.arango.url(),
             if self.exchange.is_some() {
                 "a stand-in of the exchange"
@@ -126,9 +173,18 @@ impl Stack {
         )
     }
 
-    /// What another process needs to look at this stack, the database's password of this one stack included.
+    /// What a worker needs to use this stack, the passwords of this one stack included.
     pub(crate) fn vars(&self) -> Vars {
-        let mut vars = self.kafka.vars();
+        self.with_rest(self.kafka_vars.clone())
+    }
+
+    /// What a person needs to command workers and to watch them, where that is another user than the workers'.
+    pub(crate) fn operator_vars(&self) -> Option<Vars> {
+        let vars = self.operator_kafka_vars.clone()?;
+        Some(self.with_rest(vars))
+    }
+
+    fn with_rest(&self, mut vars: Vars) -> Vars {
         vars.extend(
             [
                 ("ARANGO_URL", self.arango.url()),
@@ -189,10 +245,10 @@ mod tests {
     async fn a_folder_in_use_is_told_of_by_its_name() {
         let folder = tempfile::tempdir().unwrap();
         let source = Source::Generated(7);
-        let first = Stack::start(&source, &[], Some(folder.path()))
+        let first = Stack::start(&source, &[], Some(folder.path()), None)
             .await
             .unwrap();
-        let second = Stack::start(&source, &[], Some(folder.path())).await;
+        let second = Stack::start(&source, &[], Some(folder.path()), None).await;
         let error = format!("{:#}", second.err().unwrap());
         let folder = folder.path().display();
         assert_eq!(

@@ -1,7 +1,8 @@
 //! `streamforge up`: a dev stack that stays, and what other terminals need to use it.
 //!
 //! Its promise: once the variables are printed and in their file, everything answers; a workflow's topics are there soon
-//! after its first worker; the file is gone when the stack is. stdout has the variables and nothing else.
+//! after its first worker; the file is gone when the stack is. stdout has the variables and nothing else. On an Apache
+//! Kafka people are another user than workers are, so there is a second file, for people.
 
 mod advice;
 mod env_file;
@@ -13,17 +14,17 @@ use std::{
 };
 
 use anyhow::Context;
+use streamforge_devstack::kafka::Broker;
 use streamforge_utils::{
     config::Vars,
     protocol::{Symbol, data_topic, dead_letter_topic},
     shutdown::StopSignal,
 };
-use tokio::sync::watch;
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::{
     cli::{UpArgs, refuse_usage},
-    events::{Board, Events},
+    events::Events,
     signals,
     source::{Source, SourceError},
     stack::Stack,
@@ -86,15 +87,23 @@ fn start_logging(level: Option<&String>) {
 async fn keep_up(args: &UpArgs, source: &Source, stop: &StopSignal) -> anyhow::Result<ExitCode> {
     stop.listen_for_signals().context("listen for signals")?;
     let file = EnvFile::reserve(&args.env_file)?;
+    let operator_file = match &args.kafka {
+        Some(_) => Some(EnvFile::reserve(&env_file::for_operators(&args.env_file))?),
+        None => None,
+    };
+    let data = args.data.as_deref();
     let stack = tokio::select! {
         biased;
         () = stop.cancelled() => return Ok(signals::exit_code(stop)),
-        stack = Stack::start(source, &args.symbols, args.data.as_deref()) => stack?,
+        stack = Stack::start(source, &args.symbols, data, args.kafka.as_deref()) => stack?,
     };
-    let events = Events::follow(&stack.kafka.config()).context("follow queue-events")?;
     let vars = stack.vars();
     let lines = env_file::lines(&vars)?;
     let file = file.publish(&lines)?;
+    let operator_file = match (operator_file, stack.operator_vars()) {
+        (Some(file), Some(vars)) => Some(file.publish(&env_file::lines(&vars)?)?),
+        _ => None,
+    };
     print(&if args.json {
         serde_json::to_string(&vars)? + "\n"
     } else {
@@ -102,17 +111,17 @@ async fn keep_up(args: &UpArgs, source: &Source, stop: &StopSignal) -> anyhow::R
     })?;
     let advice = Advice {
         places: &stack.places(),
-        data: args.data.as_deref(),
+        data,
         env_file: file.path(),
+        operator_file: operator_file.as_ref().map(env_file::Published::path),
     };
     say(&advice.text());
     tokio::select! {
         () = stop.cancelled() => {}
-        () = make_topics(&stack, events.board(), args.partitions) => {}
+        made = make_topics(&stack, args.partitions) => made?,
     }
-    // First of all, so that nobody reads it who would find nothing.
-    drop(file);
-    drop(events);
+    // First of all, so that nobody reads them who would find nothing.
+    drop((file, operator_file));
     say("Ending the dev stack; a second Ctrl-C does not wait for it.");
     Ok(tokio::select! {
         () = stack.stop() => ExitCode::SUCCESS,
@@ -120,16 +129,21 @@ async fn keep_up(args: &UpArgs, source: &Source, stop: &StopSignal) -> anyhow::R
     })
 }
 
-/// Makes the topics of each workflow as soon as one of its workers has spoken. A loader that looks for its topic
-/// before that tries again.
-async fn make_topics(stack: &Stack, mut board: watch::Receiver<Board>, partitions: i32) {
+/// Makes the topics of each workflow as soon as one of its workers has spoken, on a broker that can't make them when
+/// asked. A loader that looks for its topic before that tries again.
+async fn make_topics(stack: &Stack, partitions: i32) -> anyhow::Result<()> {
+    let Broker::Mock(kafka) = &stack.kafka else {
+        return std::future::pending().await;
+    };
+    let events = Events::follow(&kafka.config()).context("follow queue-events")?;
+    let mut board = events.board();
     let mut known = BTreeSet::new();
     loop {
         let spoken: BTreeSet<_> = board.borrow_and_update().queue_ids().collect();
         for queue_id in &spoken - &known {
             let data = data_topic(&queue_id);
             for (topic, partitions) in [(dead_letter_topic(&data), 1), (data, partitions)] {
-                match stack.kafka.create_topic(&topic, partitions) {
+                match kafka.create_topic(&topic, partitions) {
                     Ok(()) => say(&format!("Made the topic {topic}")),
                     // It comes to be also when a producer looks for it.
                     Err(error) => tracing::debug!(%error, topic, "Made no topic"),

@@ -11,7 +11,8 @@ use super::ExchangeArgs;
 ///
 /// Starts a Kafka broker, an ArangoDB server and an exchange inside this process, on free ports of 127.0.0.1, and keeps
 /// them up until Ctrl-C or SIGTERM. What a worker needs to reach them is printed as KEY=value lines, and written to a
-/// file that other terminals read. The three stand-ins are for development: their data is gone when they end.
+/// file that other terminals read. The three stand-ins are for development: their data is gone when they end. With
+/// --kafka the broker is an Apache Kafka with TLS, users and rights, and people get a file of their own.
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(crate) struct UpArgs {
@@ -39,6 +40,10 @@ pub(crate) struct UpArgs {
     #[command(flatten)]
     pub(crate) exchange: ExchangeArgs,
 
+    /// Use the Apache Kafka that `ci/kafka.sh start --dir DIR` runs, in place of the built-in broker; workers make their topics there
+    #[arg(long, value_name = "DIR", conflicts_with = "partitions")]
+    pub(crate) kafka: Option<PathBuf>,
+
     /// Keep ArangoDB's data in this folder; the next stack finds it there
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
@@ -55,8 +60,10 @@ Examples:
   streamforge up --partitions 4 --data ./arango
   streamforge up --replay klines.json --symbol BTCUSDT --interval 1h
   streamforge up --live
+  streamforge up --kafka target/kafka                    after ci/kafka.sh start
 
-A workflow's topics are made when its first worker says that it has started: this broker can't make them when asked.
+A workflow's topics are made when its first worker says that it has started: the built-in broker can't make them when
+asked.
 What the stack itself logs goes to stderr, errors only unless LOG_LEVEL asks for more.
 
 Exit codes: 0 ended by Ctrl-C or SIGTERM once it was up; 1 something could not start; 2 wrong usage;

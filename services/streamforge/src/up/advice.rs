@@ -16,6 +16,8 @@ pub(super) struct Advice<'a> {
     pub(super) data: Option<&'a Path>,
     /// From the root on.
     pub(super) env_file: &'a Path,
+    /// What people read, where they are another user than workers.
+    pub(super) operator_file: Option<&'a Path>,
 }
 
 impl Advice<'_> {
@@ -34,6 +36,14 @@ impl Advice<'_> {
             ),
             None => "Its data is in memory and gone after that.".to_owned(),
         };
+        let people = match self.operator_file {
+            Some(file) => format!(
+                "And a ping, to see that it answers, in a terminal for people, who are another user and see no data:\n\n    \
+                 set -a; . {}; set +a",
+                quoted(&below(file, here))
+            ),
+            None => "And in one more terminal a ping, to see that it answers:\n".to_owned(),
+        };
         let (file, here) = (quoted(&below(self.env_file, here)), quoted(here));
         format!(
             "\
@@ -49,8 +59,7 @@ Then a worker, which stays until it is stopped:
 
     QUEUE_ID={QUEUE_ID} SYMBOL=BTCUSDT TYPE=dummy {program} worker dummy-service
 
-And in one more terminal a ping, to see that it answers:
-
+{people}
     {program} debug ping --queue-id {QUEUE_ID}
 "
         )
@@ -118,6 +127,7 @@ mod tests {
             places: "Kafka on 127.0.0.1:1, ArangoDB on http://127.0.0.1:2, a stand-in of the exchange on http://127.0.0.1:3/",
             data: None,
             env_file: Path::new("/home/my self/streamforge.env"),
+            operator_file: None,
         };
         let here = Path::new("/home/my self");
         insta::assert_snapshot!(advice.text_for("target/release/streamforge", here));
@@ -128,5 +138,9 @@ mod tests {
             text.contains(". '/home/my self/streamforge.env';"),
             "{text}"
         );
+        advice.operator_file = Some(Path::new("/home/my self/streamforge-operator.env"));
+        let text = advice.text_for("streamforge", here);
+        let people = "set -a; . ./streamforge-operator.env; set +a\n    streamforge debug ping";
+        assert!(text.contains(people), "{text}");
     }
 }

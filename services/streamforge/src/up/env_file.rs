@@ -22,6 +22,17 @@ use tempfile::NamedTempFile;
 /// How every such file begins.
 const HEADER: &str = "# The dev stack of `streamforge up`";
 
+/// Beside the file for workers, the one for people: `streamforge-operator.env`.
+pub(super) fn for_operators(path: &Path) -> PathBuf {
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    name.push("-operator");
+    if let Some(extension) = path.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    path.with_file_name(name)
+}
+
 /// The variables as a shell reads them, one a line.
 ///
 /// # Errors

@@ -4,6 +4,7 @@
 mod own;
 mod refused;
 mod topics;
+mod up;
 
 use std::path::PathBuf;
 

@@ -35,6 +35,19 @@ const NAMES: [&str; 9] = [
     "KAFKA_SESSION_TIMEOUT_MS",
 ];
 
+/// The same with a real broker.
+pub(crate) const REAL_NAMES: [&str; 9] = [
+    "ARANGO_DB",
+    "ARANGO_PASSWORD",
+    "ARANGO_URL",
+    "ARANGO_USER",
+    "BINANCE_API_URL",
+    "KAFKA_BOOTSTRAP_SERVERS",
+    "KAFKA_CA_PATH",
+    "KAFKA_PASSWORD",
+    "KAFKA_USER",
+];
+
 fn command(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_streamforge"));
     command
@@ -56,7 +69,7 @@ async fn ends(folder: &Path, arguments: &[&str]) -> Output {
 }
 
 /// A stack that is up, in a folder of its own.
-struct Up {
+pub(crate) struct Up {
     child: Child,
     stdout: BufReader<ChildStdout>,
     folder: TempDir,
@@ -65,7 +78,7 @@ struct Up {
 }
 
 impl Up {
-    async fn start(arguments: &[&str]) -> Self {
+    pub(crate) async fn start(arguments: &[&str]) -> Self {
         Self::start_in(TempDir::new().unwrap(), arguments).await
     }
 
@@ -74,6 +87,8 @@ impl Up {
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let lines = if arguments.contains(&"--json") {
             1
+        } else if arguments.contains(&"--kafka") {
+            REAL_NAMES.len()
         } else {
             NAMES.len()
         };
@@ -98,14 +113,18 @@ impl Up {
         up
     }
 
-    fn file(&self) -> PathBuf {
+    pub(crate) fn file(&self) -> PathBuf {
         self.folder.path().join("streamforge.env")
     }
 
     /// What a shell that has read the file hands on to what it starts.
     async fn sourced(&self) -> Vars {
+        self.sourced_from("streamforge.env").await
+    }
+
+    pub(crate) async fn sourced_from(&self, file: &str) -> Vars {
         let shell = Command::new("sh")
-            .args(["-c", "set -a; . ./streamforge.env; set +a; env"])
+            .args(["-c", "set -a; . \"./$0\"; set +a; env", file])
             .current_dir(self.folder.path())
             .env_clear()
             .output();
@@ -134,7 +153,7 @@ impl Up {
     }
 
     /// Ends it; the exit code, and what it said.
-    async fn end(mut self, signal: Signal) -> (Option<i32>, String, TempDir) {
+    pub(crate) async fn end(mut self, signal: Signal) -> (Option<i32>, String, TempDir) {
         self.signal(signal);
         let said = self.said().await;
         let status = tokio::time::timeout(LIMIT, self.child.wait()).await;
@@ -145,7 +164,7 @@ impl Up {
     }
 }
 
-fn names(vars: &Vars) -> Vec<&str> {
+pub(crate) fn names(vars: &Vars) -> Vec<&str> {
     vars.keys().map(String::as_str).collect()
 }
 
@@ -354,6 +373,16 @@ async fn a_file_that_is_not_ours_or_can_not_be_written_ends_with_1() {
 }
 
 #[tokio::test]
+async fn a_folder_without_a_real_broker_ends_with_1() {
+    let folder = TempDir::new().unwrap();
+    let output = ends(folder.path(), &["--kafka", "nowhere"]).await;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("start one with ci/kafka.sh start"), "{said}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
 async fn wrong_usage_ends_with_2() {
     let folder = TempDir::new().unwrap();
     for arguments in [
@@ -365,6 +394,7 @@ async fn wrong_usage_ends_with_2() {
         &["--replay", "/nowhere.json", "--symbol", "BTCUSDT"],
         &["--live", "--seed", "1"],
         &["--live", "--api-url", "ftp://x"],
+        &["--kafka", "x", "--partitions", "2"],
     ] {
         let output = ends(folder.path(), arguments).await;
         let said = String::from_utf8_lossy(&output.stderr);
