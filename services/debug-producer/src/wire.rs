@@ -274,7 +274,10 @@ impl Wire {
         }
         loop {
             match self.consumer.recv().await {
-                Ok(message) => return Ok(arrival(&message)),
+                Ok(message) => {
+                    self.consumer.client().context().accepted();
+                    return Ok(arrival(&message));
+                }
                 Err(error) => {
                     if let Some(arrival) = self.trouble(error)? {
                         return Ok(arrival);
@@ -286,6 +289,7 @@ impl Wire {
 
     fn trouble(&self, error: KafkaError) -> Result<Option<Arrival>, WireError> {
         if matches!(error, KafkaError::PartitionEOF(_)) {
+            self.consumer.client().context().accepted();
             return Ok(None);
         }
         if let Some(reason) = self.consumer.client().context().permanent_error() {

@@ -148,6 +148,9 @@ impl Reading {
                 }
                 _ = logs.tick() => tracing::info!("{}", self.summary()),
                 received = consumer.recv() => {
+                    if matches!(received, Ok(_) | Err(KafkaError::PartitionEOF(_))) {
+                        consumer.context().accepted();
+                    }
                     self.take(received)?;
                     // Without a look at the cues for each of them.
                     for _ in 1..MOST_AT_ONCE {

@@ -189,6 +189,7 @@ impl Publisher {
         self.metrics.in_flight(self.in_flight.len());
         match report {
             Ok(Ok(_)) => {
+                self.context.accepted();
                 self.acknowledged += 1;
                 self.progress_at = Instant::now();
                 Ok(())

@@ -1,7 +1,7 @@
 //! What librdkafka says by itself goes to our log.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -12,23 +12,51 @@ use rdkafka::{
     error::KafkaError,
     types::RDKafkaErrorCode,
 };
+use tokio::time::Instant;
 
 use super::{GAPLESS, is_permanent};
+
+/// How long a refusal has to stand before it is believed. A broker that is just starting does not know its users yet, and
+/// one of several may be wrong while the others are not.
+const BELIEVED_AFTER: Duration = Duration::from_secs(3);
 
 /// Logs through `tracing`, and remembers an error that no retry can mend: librdkafka itself goes on for ever after
 /// a wrong password, so whoever waits has to look here.
 #[derive(Debug, Clone, Default)]
 pub struct KafkaContext {
-    permanent: Arc<Mutex<Option<String>>>,
+    refusal: Arc<Mutex<Option<Refusal>>>,
+}
+
+#[derive(Debug)]
+struct Refusal {
+    /// Of the first since a broker last did what it was asked. librdkafka repeats the same one only every 30 s.
+    since: Instant,
+    reason: String,
 }
 
 impl KafkaContext {
-    /// The last error that no retry can mend.
+    /// The last error that no retry can mend, once it has stood for 3 s and nothing was [`accepted`](Self::accepted)
+    /// since.
     pub fn permanent_error(&self) -> Option<String> {
-        self.permanent
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.permanent_error_after(Duration::ZERO)
+    }
+
+    /// The same for who has waited for an answer in vain for so long: of a client that nobody polled meanwhile, what was
+    /// refused long ago is heard only now.
+    pub(super) fn permanent_error_after(&self, waited: Duration) -> Option<String> {
+        let refusal = self.refusal();
+        let stands = |refusal: &&Refusal| refusal.since.elapsed().max(waited) >= BELIEVED_AFTER;
+        let believed = refusal.as_ref().filter(stands)?;
+        Some(believed.reason.clone())
+    }
+
+    /// A broker has done what it was asked, so it does not refuse this client, whatever was said before.
+    pub fn accepted(&self) {
+        *self.refusal() = None;
+    }
+
+    fn refusal(&self) -> MutexGuard<'_, Option<Refusal>> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -66,11 +94,12 @@ impl ClientContext for KafkaContext {
     fn error(&self, error: KafkaError, reason: &str) {
         if is_permanent(&error) || is_bad_certificate(&error, reason) {
             tracing::error!(target: "rdkafka", %error, reason, "Kafka refuses this client");
-            let message = format!("{error}: {reason}");
-            *self
-                .permanent
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner) = Some(message);
+            let reason = format!("{error}: {reason}");
+            let mut refusal = self.refusal();
+            let since = refusal
+                .as_ref()
+                .map_or_else(Instant::now, |refusal| refusal.since);
+            *refusal = Some(Refusal { since, reason });
         } else {
             tracing::debug!(target: "rdkafka", %error, reason, "Kafka client error, librdkafka tries again");
         }
@@ -97,8 +126,25 @@ impl ConsumerContext for KafkaContext {}
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_connection_that_breaks_in_the_handshake_can_pass() {
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_is_believed_once_it_stands() {
+        let refused = || KafkaError::Global(RDKafkaErrorCode::Authentication);
+        let context = KafkaContext::default();
+        context.error(refused(), "no such user");
+        assert_eq!(context.permanent_error(), None, "it may be starting");
+        context.accepted();
+        tokio::time::advance(BELIEVED_AFTER).await;
+        assert_eq!(context.permanent_error(), None, "another one took us");
+        context.error(refused(), "no such user");
+        tokio::time::advance(BELIEVED_AFTER / 2).await;
+        context.error(refused(), "wrong password");
+        tokio::time::advance(BELIEVED_AFTER / 2).await;
+        let reason = context.permanent_error().unwrap();
+        assert!(reason.ends_with("wrong password"), "{reason}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_breaks_in_the_handshake_can_pass() {
         for (code, reason, is_permanent) in [
             (
                 RDKafkaErrorCode::SSL,
@@ -118,6 +164,7 @@ mod tests {
         ] {
             let context = KafkaContext::default();
             context.error(KafkaError::Global(code), reason);
+            tokio::time::advance(BELIEVED_AFTER).await;
             let remembered = context.permanent_error();
             assert_eq!(remembered.is_some(), is_permanent, "{reason}");
         }

@@ -212,6 +212,7 @@ impl TopicReader {
         work: impl FnOnce(&BaseConsumer<KafkaContext>) -> Result<T, KafkaError> + Send + 'static,
     ) -> Result<T, ReadError> {
         let consumer = Arc::clone(&self.consumer);
+        let asked = Instant::now();
         let answer = tokio::task::spawn_blocking(move || {
             let consumer = consumer.lock().unwrap_or_else(PoisonError::into_inner);
             // What reads does not stay assigned.
@@ -220,15 +221,19 @@ impl TopicReader {
         let answer = answer
             .await
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-        answer.map_err(
-            |error| match (self.context.permanent_error(), error.rdkafka_error_code()) {
+        if answer.is_ok() {
+            self.context.accepted();
+        }
+        answer.map_err(|error| {
+            let refusal = self.context.permanent_error_after(asked.elapsed());
+            match (refusal, error.rdkafka_error_code()) {
                 (Some(reason), _) => ReadError::Refused { doing, reason },
                 (None, Some(RDKafkaErrorCode::OperationTimedOut)) => {
                     ReadError::Timeout(doing, REQUEST_TIMEOUT)
                 }
                 (None, _) => ReadError::Kafka { doing, error },
-            },
-        )
+            }
+        })
     }
 }
 

@@ -98,6 +98,7 @@ impl Topics {
     /// No broker, or no right to look.
     pub async fn partitions(&self, topic: &str) -> Result<Option<i32>, TopicError> {
         let (finder, name) = (Arc::clone(&self.finder), topic.to_owned());
+        let asked = Instant::now();
         let looked = tokio::task::spawn_blocking(move || {
             let metadata = finder
                 .fetch_metadata(Some(&name), REQUEST_TIMEOUT)
@@ -119,7 +120,10 @@ impl Topics {
         let looked = looked
             .await
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-        looked.map_err(|error| self.classify("looking for topic", topic, error))
+        if looked.is_ok() {
+            self.finder.context().accepted();
+        }
+        looked.map_err(|error| self.classify("looking for topic", topic, asked, error))
     }
 
     /// Waits until `topic` is there, and says how many partitions it has. Waits for ever, so give it a token's
@@ -166,6 +170,8 @@ impl Topics {
 
     async fn create(&self, spec: &TopicSpec) -> Result<(), TopicError> {
         const DOING: &str = "creating topic";
+        let asked = Instant::now();
+        let classify = |error| self.classify(DOING, &spec.name, asked, error);
         let retention_ms = (spec.retention_hours * 3_600_000).to_string();
         let topic = NewTopic::new(
             &spec.name,
@@ -177,18 +183,16 @@ impl Topics {
         .set("retention.ms", &retention_ms);
         let admin: AdminClient<KafkaContext> = client_config(&self.kafka, &self.client_id)
             .create_with_context(KafkaContext::default())
-            .map_err(|error| self.classify(DOING, &spec.name, error))?;
+            .map_err(classify)?;
         let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT));
         let answers = admin
             .create_topics([&topic], &options)
             .await
-            .map_err(|error| self.classify(DOING, &spec.name, error))?;
+            .map_err(classify)?;
         for answer in answers {
             match answer {
                 Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-                Err((_, code)) => {
-                    return Err(self.classify(DOING, &spec.name, KafkaError::AdminOp(code)));
-                }
+                Err((_, code)) => return Err(classify(KafkaError::AdminOp(code))),
             }
         }
         Ok(())
@@ -216,9 +220,16 @@ impl Topics {
             .await
     }
 
-    fn classify(&self, doing: &'static str, topic: &str, error: KafkaError) -> TopicError {
+    fn classify(
+        &self,
+        doing: &'static str,
+        topic: &str,
+        asked: Instant,
+        error: KafkaError,
+    ) -> TopicError {
         let topic = topic.to_owned();
-        match self.finder.context().permanent_error() {
+        let refusal = self.finder.context().permanent_error_after(asked.elapsed());
+        match refusal {
             Some(reason) => TopicError::Refused {
                 doing,
                 topic,

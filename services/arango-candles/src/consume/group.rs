@@ -135,6 +135,7 @@ impl Context {
 
     /// A broker answered.
     pub(super) fn all_is_well(&self) {
+        self.kafka.accepted();
         *lock(&self.trouble) = None;
     }
 

@@ -315,7 +315,14 @@ impl Reading {
     fn check_brokers(&self) {
         let context = self.consumer.context();
         if let Some(reason) = context.permanent_error() {
-            return self.fail(self.refused(reason));
+            // An idle consumer is not told that it was taken after all.
+            match self
+                .consumer
+                .fetch_metadata(Some(&self.settings.topic), PROBE_TIMEOUT)
+            {
+                Ok(_) => context.all_is_well(),
+                Err(_) => return self.fail(self.refused(reason)),
+            }
         }
         if let Some((partition, since)) = context.leaderless_since()
             && since.elapsed() >= self.settings.retry_deadline

@@ -20,6 +20,11 @@ impl Hearing {
         self.inner.permanent_error()
     }
 
+    /// A broker has done what it was asked.
+    pub(super) fn accepted(&self) {
+        self.inner.accepted();
+    }
+
     /// Why the last connection failed, in the client's words.
     pub(super) fn last_failure(&self) -> Option<String> {
         self.last().clone()
