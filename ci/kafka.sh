@@ -184,7 +184,7 @@ launch() { # apply or wait
     started=("$pid")
     echo "$pid" >"$dir/pid"
     "${java[@]}" -Xmx64m -Dlog.level=error Setup "$1" "$dir" "$pid" "$timeout" \
-        "127.0.0.1:$(port_of PLAINTEXT)" "127.0.0.1:$(port_of SASL_SSL)" "$home"/../k8s/kafka/*.yaml >&2 &
+        "127.0.0.1:$(port_of PLAINTEXT)" "127.0.0.1:$(port_of SASL_SSL)" "$home"/../k8s/kafka/*.yaml "$home"/kafka/less-rights.yaml >&2 &
     started+=($!)
     # In the background, since the shell heeds a signal while it waits, but not while something runs before it.
     wait $! || code=$?

@@ -4,6 +4,7 @@
 # Prints the seconds of each stage, and at the end what was skipped and why. Exits 1 if a stage failed.
 #   STREAMFORGE_RECORDINGS  folder with recorded Binance payloads; tests that need them say so when it is not there
 #   STREAMFORGE_SCHEMAS     folder with JSON Schemas of Strimzi's resources, for those in k8s/
+#   CHAOS_SEEDS             what chaos does (default 1-3); a number or a range
 #   VENDORED_OPENSSL=1      builds OpenSSL from source
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
@@ -77,6 +78,7 @@ if ci/kafka.sh status --dir "$kafka_dir" 2>/dev/null; then
     fi
     ci/kafka.sh stop --dir "$kafka_dir"
 fi
+stage "chaos" ci/chaos.sh --seed "${CHAOS_SEEDS:-1-3}" --records 200000
 RUSTDOCFLAGS="-D warnings" stage "docs" cargo doc --quiet --locked --workspace --no-deps "${features[@]}"
 stage "file sizes" file_sizes
 

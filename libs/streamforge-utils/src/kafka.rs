@@ -132,7 +132,11 @@ const PERMANENT: [RDKafkaErrorCode; 17] = [
 
 /// Whether no retry can mend this: wrong credentials, missing rights, a topic or message that the broker refuses.
 pub fn is_permanent(error: &KafkaError) -> bool {
-    let code = error.rdkafka_error_code();
+    let code = match error {
+        // Of these rdkafka itself gives none.
+        KafkaError::AdminOp(code) => Some(*code),
+        _ => error.rdkafka_error_code(),
+    };
     code.is_some_and(|code| PERMANENT.contains(&code))
         || matches!(
             error,
@@ -218,6 +222,9 @@ mod tests {
             RDKafkaErrorCode::SaslAuthenticationFailed
         )));
         assert!(is_permanent(&error(
+            RDKafkaErrorCode::TopicAuthorizationFailed
+        )));
+        assert!(is_permanent(&KafkaError::AdminOp(
             RDKafkaErrorCode::TopicAuthorizationFailed
         )));
         assert!(!is_permanent(&error(RDKafkaErrorCode::AllBrokersDown)));
