@@ -25,6 +25,7 @@ pub mod write;
 use std::{ffi::OsString, process::ExitCode, sync::Arc, time::Duration};
 
 use prometheus::Registry;
+use streamforge_arango::{ArangoError, Retry, Session};
 use streamforge_utils::{
     config::Vars,
     kafka::{TopicReader, Topics},
@@ -35,7 +36,7 @@ use streamforge_utils::{
 use tracing::{error, info};
 
 use crate::{
-    arango::{ArangoError, Bulk, Retry, Session, WriteOptions},
+    arango::{Bulk, WriteOptions},
     batch::Limits,
     config::Config,
     consume::Consumer,
@@ -98,11 +99,12 @@ async fn work(
 ) -> Result<Outcome, Failure> {
     let deadline = config.ops.retry_deadline();
     let session = Arc::new(Session::new(&config.arango, deadline).map_err(failure)?);
-    let retry = Arc::new(Retry::new(deadline, metrics.clone()));
+    let retry = Arc::new(retry(deadline, &metrics));
     let (database, collection) = (&config.arango.database, &config.writer.collection_name);
     context.progress.set_message("preparing the collection");
+    let specs = [arango::collection_spec(collection)];
     let prepared = tokio::select! {
-        prepared = arango::prepare(&session, &retry, database, collection) => prepared,
+        prepared = streamforge_arango::prepare(&session, &retry, database, &specs) => prepared,
         () = context.stop.cancelled() => return Ok(Outcome::Stopped),
     };
     prepared.map_err(failure)?;
@@ -138,6 +140,13 @@ async fn work(
     };
     let outcome = write::run(&context.stop, settings(&config, partitions), parts).await?;
     Ok(outcome)
+}
+
+fn retry(deadline: Duration, metrics: &Metrics) -> Retry {
+    let metrics = metrics.clone();
+    Retry::new(deadline)
+        .set_by("RETRY_DEADLINE_SECS")
+        .on_retry(move |kind| metrics.retried(kind))
 }
 
 /// How many partitions the topic has, once it is there; `None` if told to end before.

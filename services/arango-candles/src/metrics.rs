@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use streamforge_arango::RetryKind;
 
-use crate::{arango::RetryKind, record::RejectReason};
+use crate::record::RejectReason;
 
 /// Candles that the database acknowledged.
 pub const CANDLES_WRITTEN: &str = "streamforge_candles_written_total";

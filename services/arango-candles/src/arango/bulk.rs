@@ -8,13 +8,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Method;
+use streamforge_arango::{
+    ArangoError, ErrorBody, Fault, Reply, Retry, RetryKind, Session, Stored, Tries,
+};
 use url::Url;
 
-use super::{
-    ArangoError, Retry, RetryKind, Session,
-    reply::{ErrorBody, Fault, Reply, Stored},
-    retry::Tries,
-};
 use crate::{
     config::OverwriteMode,
     record::{RejectReason, Rejection},
@@ -257,7 +255,6 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::metrics::Metrics;
 
     #[test]
     fn documents_are_passed_on_byte_for_byte() {
@@ -272,7 +269,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_document_is_not_tried_for_longer_than_the_deadline_while_others_are_stored() {
         let deadline = Duration::from_secs(30);
-        let retry = Retry::new(deadline, Metrics::default());
+        let retry = Retry::new(deadline).set_by("RETRY_DEADLINE_SECS");
         let start = Instant::now();
         let mut tries = retry.start();
         let (mut sent, mut alone) = (100, start);

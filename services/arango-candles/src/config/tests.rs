@@ -1,5 +1,7 @@
 //! Every way in which the writer's own variables can be wrong.
 
+use streamforge_arango::AuthMode;
+
 use super::*;
 
 const GOOD: &[(&str, &str)] = &[
@@ -117,59 +119,10 @@ fn only_candles_of_the_past_are_written() {
 }
 
 #[test]
-fn a_password_is_never_shown_and_never_sent_without_tls() {
-    let config = read(&[]).unwrap();
-    assert!(!format!("{config:?}").contains("hunter2"));
-    let plain = fault(&[("ARANGO_URL", "http://arangodb:8529")]);
-    assert!(plain.contains("not sent without TLS"), "{plain}");
-    let embedded = fault(&[("ARANGO_URL", "https://root:hunter2@arangodb:8529")]);
-    assert!(!embedded.contains("hunter2"), "{embedded}");
-    for leaking in [
-        "https://root:hunter2@arangodb:port",
-        "https://root:hunter2@[arangodb",
-        "root:hunter2@arangodb:8529",
-        "root:hunter2@",
-        "//root:hunter2@arangodb:8529",
-        "https://arangodb:8529/?password=hunter2",
-        "https://arangodb:8529/root:hunter2@",
-        "ftp://root:hunter2@arangodb",
-    ] {
-        let fault = fault(&[("ARANGO_URL", leaking)]);
-        assert!(fault.starts_with("ARANGO_URL is "), "{fault}");
-        assert!(!fault.contains("hunter2"), "{fault}");
-    }
-    for good in [
-        "https://arangodb:8529",
-        "http://localhost:8529",
-        "http://[::1]:8529/",
-    ] {
-        read(&[("ARANGO_URL", good)]).unwrap();
-    }
-}
-
-#[test]
-fn urls_that_are_no_server_are_refused() {
-    for (wrong, said) in [
-        ("ftp://127.0.0.1", "\"ftp://127.0.0.1\""),
-        ("http://127.0.0.1:8529/_db/x", "http://127.0.0.1:8529/..."),
-        ("http://127.0.0.1:8529/?a=b", "http://127.0.0.1:8529/..."),
-        ("unix:/run/arango", "a URL without a server"),
-        ("arangodb", "malformed"),
-    ] {
-        let fault = fault(&[("ARANGO_URL", wrong)]);
-        assert!(fault.contains(said), "{fault}");
-    }
-}
-
-#[test]
 fn names_that_the_database_would_refuse_are_refused_here() {
     for wrong in ["1inch", "_system_like", "with space", "ü", &"c".repeat(257)] {
         let fault = fault(&[("COLLECTION_NAME", wrong)]);
         assert!(fault.starts_with("COLLECTION_NAME"), "{fault}");
-    }
-    for wrong in ["1db", "a/b", &"d".repeat(65)] {
-        let fault = fault(&[("ARANGO_DB", wrong)]);
-        assert!(fault.starts_with("ARANGO_DB"), "{fault}");
     }
     let topic = fault(&[("KAFKA_TOPIC", "a topic")]);
     assert!(topic.starts_with("KAFKA_TOPIC"), "{topic}");
@@ -202,9 +155,7 @@ fn conflict_is_refused_with_a_reason() {
 }
 
 #[test]
-fn a_ca_file_must_be_there_and_hold_certificates() {
-    let fault = fault(&[("ARANGO_CA_PATH", "/no/such/file.pem")]);
-    assert!(fault.contains("/no/such/file.pem"), "{fault}");
-    let here = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-    assert!(read(&[("ARANGO_CA_PATH", here)]).is_err());
+fn debug_shows_no_password() {
+    let config = read(&[]).unwrap();
+    assert!(!format!("{config:?}").contains("hunter2"));
 }

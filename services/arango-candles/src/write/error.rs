@@ -1,10 +1,10 @@
 //! Why the loop ended early.
 
+use streamforge_arango::ArangoError;
 use streamforge_utils::{kafka::ReadError, worker::Failure};
 
 use crate::{
-    arango::ArangoError, consume::ConsumeError, dead_letter::DeadLetterError, record::Rejection,
-    sequence::Lost,
+    consume::ConsumeError, dead_letter::DeadLetterError, record::Rejection, sequence::Lost,
 };
 
 /// Writing can't go on.
@@ -75,7 +75,7 @@ impl WriteError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Consume(error) => error.is_retryable(),
-            Self::Arango(error) => matches!(error, ArangoError::Unavailable { .. }),
+            Self::Arango(error) => error.is_retryable(),
             Self::DeadLetter(error) => error.is_retryable(),
             Self::Read(error) => !error.is_permanent(),
             Self::Lost { .. } | Self::TooManyRejected { .. } => false,

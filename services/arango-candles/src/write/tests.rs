@@ -3,13 +3,14 @@
 use std::future::ready;
 
 use secrecy::SecretString;
+use streamforge_arango::{ArangoConfig, AuthMode, Retry, Session};
 use streamforge_utils::{config::KafkaConfig, shutdown::StopSignal};
 use tokio::sync::mpsc;
 
 use super::*;
 use crate::{
-    arango::{Retry, Session, WriteOptions},
-    config::{ArangoConfig, AuthMode, OverwriteMode},
+    arango::WriteOptions,
+    config::OverwriteMode,
     consume::tests::{Broker, assigned, detached, revoked},
 };
 
@@ -34,7 +35,7 @@ fn writer() -> (Broker, Writer) {
         wait_for_sync: false,
     };
     let session = Arc::new(Session::new(&arango, LIMIT).unwrap());
-    let retry = Arc::new(Retry::new(LIMIT, metrics.clone()));
+    let retry = Arc::new(Retry::new(LIMIT));
     let kafka = kafka();
     let parts = Parts {
         consumer,

@@ -14,8 +14,7 @@ use tokio::{sync::Mutex, time::Instant};
 use tracing::{debug, info};
 use url::Url;
 
-use super::{ArangoError, RetryKind, reply::Reply};
-use crate::config::{ArangoConfig, AuthMode};
+use crate::{ArangoConfig, ArangoError, AuthMode, Reply, RetryKind};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest that one answer may take; a batch that is synced to a busy disk takes seconds.
@@ -76,12 +75,15 @@ impl Session {
     }
 
     /// The root URL of the server.
-    pub(super) fn root(&self) -> &Url {
+    pub fn root(&self) -> &Url {
         &self.root
     }
 
     /// Sends a request and reads the whole answer, whatever it is. `doing` says what for, in errors.
-    pub(super) async fn send(
+    ///
+    /// # Errors
+    /// If there is no answer, or the login is refused.
+    pub async fn send(
         &self,
         doing: &str,
         method: Method,

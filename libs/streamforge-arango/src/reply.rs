@@ -1,11 +1,11 @@
-//! What an answer of the server means for what the writer does next.
+//! What an answer of the server means for what the caller does next.
 //!
 //! Pure. The status is looked at before the body: a proxy's 503 is HTML, and a broken answer is no answer.
 
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
-use super::{ArangoError, RetryKind};
+use crate::{ArangoError, RetryKind};
 
 /// Errors of a document for its own sake: no retry mends them, and the other documents are fine. The list of
 /// ArangoDB's Kafka Connect sink, and 1227, "invalid document type".
@@ -26,24 +26,29 @@ const EXCERPT_CHARS: usize = 200;
 
 /// An answer, whole.
 #[derive(Debug)]
-pub(super) struct Reply {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Vec<u8>,
+pub struct Reply {
+    /// To be looked at first.
+    pub status: StatusCode,
+    /// As they came.
+    pub headers: HeaderMap,
+    /// As it came.
+    pub body: Vec<u8>,
 }
 
 /// The body of an error.
 #[derive(Debug, Clone, Deserialize)]
-pub(super) struct ErrorBody {
+pub struct ErrorBody {
     #[serde(rename = "errorNum")]
-    pub(super) number: u32,
+    /// `errorNum`.
+    pub number: u32,
     #[serde(rename = "errorMessage", default)]
-    pub(super) message: String,
+    /// `errorMessage`.
+    pub message: String,
 }
 
 /// What became of a batch.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Stored {
+pub enum Stored {
     /// Every document is stored.
     All,
     /// Perhaps not; the answer does not say which.
@@ -52,7 +57,7 @@ pub(super) enum Stored {
 
 /// Why a batch was not taken, by what comes next.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub enum Fault {
     /// Look for the document that is to blame in its halves.
     Unreadable(String),
     /// Send its halves.
@@ -62,12 +67,13 @@ pub(super) enum Fault {
 }
 
 impl Reply {
-    pub(super) fn error(&self) -> Option<ErrorBody> {
+    /// The body of an error, if it is one.
+    pub fn error(&self) -> Option<ErrorBody> {
         serde_json::from_slice(&self.body).ok()
     }
 
     /// For people: status, number and message, or the start of the body.
-    pub(super) fn describe(&self) -> String {
+    pub fn describe(&self) -> String {
         match self.error() {
             Some(error) => format!(
                 "{} {}: {}",
@@ -84,12 +90,12 @@ impl Reply {
     }
 
     /// Whether the login is not, or no longer, good.
-    pub(super) fn is_login_refused(&self) -> bool {
+    pub fn is_login_refused(&self) -> bool {
         self.status == StatusCode::UNAUTHORIZED
     }
 
     /// What an answer without success means for any request.
-    pub(super) fn to_error(&self, doing: &str) -> ArangoError {
+    pub fn to_error(&self, doing: &str) -> ArangoError {
         let number = self.error().map_or(0, |error| error.number);
         let what = format!("{doing}: the database answered {}", self.describe());
         match (self.status.as_u16(), number) {
@@ -106,7 +112,10 @@ impl Reply {
 
     /// What an answer to a batch sent with `silent=true` means. Only `{}` says that all is stored: anything else may
     /// come from a proxy in between.
-    pub(super) fn to_stored(&self, doing: &str) -> Result<Stored, Fault> {
+    ///
+    /// # Errors
+    /// If the batch was not taken, or the answer can't be understood.
+    pub fn to_stored(&self, doing: &str) -> Result<Stored, Fault> {
         self.check_taken(doing)?;
         let text = self.body.trim_ascii();
         if text == b"{}" {
@@ -119,11 +128,10 @@ impl Reply {
     }
 
     /// What an answer to a batch of `sent` documents with `silent=false` means: what each one came to, by position.
-    pub(super) fn to_each(
-        &self,
-        doing: &str,
-        sent: usize,
-    ) -> Result<Vec<Option<ErrorBody>>, Fault> {
+    ///
+    /// # Errors
+    /// If the batch was not taken, or the answer can't be understood.
+    pub fn to_each(&self, doing: &str, sent: usize) -> Result<Vec<Option<ErrorBody>>, Fault> {
         self.check_taken(doing)?;
         let bad_answer = |what: &str| Err(self.to_bad_answer(doing, what));
         let Ok(slots) = serde_json::from_slice::<Vec<Slot>>(&self.body) else {
@@ -193,12 +201,12 @@ impl Slot {
 
 impl ErrorBody {
     /// Whether the document itself is to blame.
-    pub(super) fn is_of_data(&self) -> bool {
+    pub fn is_of_data(&self) -> bool {
         DATA_ERRORS.contains(&self.number)
     }
 
     /// What an error of one document that is not to blame means.
-    pub(super) fn to_error(&self, doing: &str) -> ArangoError {
+    pub fn to_error(&self, doing: &str) -> ArangoError {
         let what = format!(
             "{doing}: the database answered {}: {}",
             self.number, self.message

@@ -1,7 +1,7 @@
-//! Makes the collection ready: database, collection and index, each made if it is absent.
+//! Makes collections ready: database, collections and indexes, each made if it is absent.
 //!
 //! Through arangors, over our own client ([`Session`]), which it gets by a task-local because it makes its clients
-//! itself. Several writers may do this at once: what another one made first is there, and that is all that counts.
+//! itself. Several processes may do this at once: what another one made first is there, and that is all that counts.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,10 +15,8 @@ use http::{HeaderMap, Method, Request, Response};
 use tracing::info;
 use url::Url;
 
-use super::{ArangoError, Retry, Session, reply::Reply};
+use crate::{ArangoError, Reply, Retry, Session};
 
-/// The index by which candles are looked up, and the field it is on.
-const INDEX: &str = "open_time";
 const NO_COLLECTION: u32 = 1203;
 const DUPLICATE_NAME: u32 = 1207;
 const NO_DATABASE: u32 = 1228;
@@ -27,7 +25,62 @@ tokio::task_local! {
     static CLIENT: Client;
 }
 
-/// Makes sure of database, collection and index, for as long as `retry` allows.
+/// A collection as it is to be.
+#[derive(Debug, Clone)]
+pub struct CollectionSpec {
+    /// Its name.
+    pub name: String,
+    /// The variable that sets its name, for messages.
+    pub variable: Option<&'static str>,
+    /// Besides the one on `_key`, which every collection has.
+    pub indexes: Vec<IndexSpec>,
+}
+
+/// An index as it is to be. One of this name that is different is an error, not changed.
+#[derive(Debug, Clone)]
+pub struct IndexSpec {
+    /// Unique in its collection.
+    pub name: &'static str,
+    /// The attributes it is on; the first count most.
+    pub fields: &'static [&'static str],
+    /// What it does.
+    pub kind: IndexKind,
+}
+
+/// What an index does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IndexKind {
+    /// Finds and sorts documents.
+    Persistent,
+    /// Removes documents some time after they expired. Its one field holds Unix seconds.
+    Expiry,
+}
+
+impl IndexSpec {
+    fn shown_fields(&self) -> String {
+        self.fields.join(", ")
+    }
+
+    fn to_arangors(&self) -> Index {
+        let settings = match self.kind {
+            IndexKind::Persistent => IndexSettings::Persistent {
+                unique: false,
+                sparse: false,
+                deduplicate: true,
+            },
+            IndexKind::Expiry => IndexSettings::Ttl { expire_after: 0 },
+        };
+        Index::builder()
+            .name(self.name)
+            .fields(self.fields.iter().map(|&field| field.to_owned()).collect())
+            // A collection that is being read stays readable while it gets its index.
+            .in_background(Some(true))
+            .settings(settings)
+            .build()
+    }
+}
+
+/// Makes sure of the database, its collections and their indexes, for as long as `retry` allows.
 ///
 /// # Errors
 /// If the database can't be reached until the deadline, or the user may not do what is to be done.
@@ -35,7 +88,7 @@ pub async fn prepare(
     session: &Arc<Session>,
     retry: &Retry,
     database: &str,
-    collection: &str,
+    collections: &[CollectionSpec],
 ) -> Result<(), ArangoError> {
     let mut tries = retry.start();
     loop {
@@ -47,7 +100,7 @@ pub async fn prepare(
         let setup = Setup {
             client: client.clone(),
             database,
-            collection,
+            collections,
         };
         match CLIENT.scope(client, setup.run()).await {
             Ok(()) => {
@@ -62,7 +115,7 @@ pub async fn prepare(
 struct Setup<'a> {
     client: Client,
     database: &'a str,
-    collection: &'a str,
+    collections: &'a [CollectionSpec],
 }
 
 /// What the server said to one request: no to what was asked, with a number.
@@ -78,26 +131,28 @@ impl Setup<'_> {
         let connection = GenericConnection::<Client>::establish_without_auth(root);
         let connection = self.ask("connecting", connection).await?;
         let database = self.database(&connection).await?;
-        self.collection(&database).await?;
-        let index = Index::builder()
-            .name(INDEX)
-            .fields(vec![INDEX.to_owned()])
-            // A collection that is being read stays readable while it gets its index.
-            .in_background(Some(true))
-            .settings(IndexSettings::Persistent {
-                unique: false,
-                sparse: false,
-                deduplicate: true,
-            })
-            .build();
-        let index = self
-            .ask(
-                "making the index on open_time",
-                database.create_index(self.collection, &index),
-            )
-            .await?;
+        for spec in self.collections {
+            self.collection(&database, spec).await?;
+            for index in &spec.indexes {
+                self.index(&database, &spec.name, index).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn index(
+        &self,
+        database: &Database<Client>,
+        collection: &str,
+        spec: &IndexSpec,
+    ) -> Result<(), ArangoError> {
+        let fields = spec.shown_fields();
+        let doing = format!("making the index on {fields}");
+        let wanted = spec.to_arangors();
+        let index = database.create_index(collection, &wanted);
+        let index = self.ask(&doing, index).await?;
         if index.is_newly_created == Some(true) {
-            info!(collection = self.collection, index = %index.id, "Made the index on open_time");
+            info!(collection, index = %index.id, "Made the index on {fields}");
         }
         Ok(())
     }
@@ -131,13 +186,19 @@ impl Setup<'_> {
         }
     }
 
-    async fn collection(&self, database: &Database<Client>) -> Result<(), ArangoError> {
-        let name = self.collection;
-        let doing = format!("opening collection {name:?} (COLLECTION_NAME)");
+    async fn collection(
+        &self,
+        database: &Database<Client>,
+        spec: &CollectionSpec,
+    ) -> Result<(), ArangoError> {
+        let name = spec.name.as_str();
+        let variable = spec.variable.map(|name| format!(" ({name})"));
+        let variable = variable.unwrap_or_default();
+        let doing = format!("opening collection {name:?}{variable}");
         let collection = match self.try_ask(&doing, database.collection(name)).await? {
             Ok(collection) => collection,
             Err(no) if no.number == NO_COLLECTION => {
-                let making = format!("making collection {name:?} (COLLECTION_NAME)");
+                let making = format!("making collection {name:?}{variable}");
                 match self
                     .try_ask(&making, database.create_collection(name))
                     .await?
@@ -157,7 +218,7 @@ impl Setup<'_> {
         match collection.collection_type() {
             CollectionType::Document => Ok(()),
             CollectionType::Edge => Err(ArangoError::Permanent(format!(
-                "collection {name:?} (COLLECTION_NAME) holds edges, expected one that holds documents"
+                "collection {name:?}{variable} holds edges, expected one that holds documents"
             ))),
         }
     }

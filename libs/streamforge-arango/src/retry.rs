@@ -1,6 +1,7 @@
 //! How long something that can pass is tried again.
 
 use std::{
+    fmt,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -9,8 +10,7 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::ArangoError;
-use crate::metrics::Metrics;
+use crate::ArangoError;
 
 /// The first wait is about this long; each next one twice as long, plus jitter.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
@@ -60,21 +60,44 @@ impl RetryKind {
 
 /// The deadline that all requests to one database share: it counts from the last success of any of them, unless the
 /// trouble is that of single documents.
-#[derive(Debug)]
 pub struct Retry {
     deadline: Duration,
+    /// The variable that sets the deadline, for messages.
+    variable: Option<&'static str>,
     last_success: Mutex<Instant>,
-    metrics: Metrics,
+    on_retry: Box<dyn Fn(RetryKind) + Send + Sync>,
+}
+
+impl fmt::Debug for Retry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Retry")
+            .field("deadline", &self.deadline)
+            .field("last_success", &self.last_success)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Retry {
     /// Tries as long as nothing has succeeded for `deadline`.
-    pub fn new(deadline: Duration, metrics: Metrics) -> Self {
+    pub fn new(deadline: Duration) -> Self {
         Self {
             deadline,
+            variable: None,
             last_success: Mutex::new(Instant::now()),
-            metrics,
+            on_retry: Box::new(|_| {}),
         }
+    }
+
+    /// Names the variable that sets the deadline, for whoever reads that it passed.
+    pub fn set_by(mut self, variable: &'static str) -> Self {
+        self.variable = Some(variable);
+        self
+    }
+
+    /// Called each time that something is about to be tried again, to count it.
+    pub fn on_retry(mut self, count: impl Fn(RetryKind) + Send + Sync + 'static) -> Self {
+        self.on_retry = Box::new(count);
+        self
     }
 
     /// Something succeeded.
@@ -151,12 +174,14 @@ impl Tries<'_> {
         };
         if trouble + delay > self.retry.deadline {
             let seconds = self.retry.deadline.as_secs_f64();
+            let variable = self.retry.variable.map(|name| format!(" ({name})"));
+            let variable = variable.unwrap_or_default();
             return Err(ArangoError::Unavailable {
                 kind,
-                what: format!("gave up after trying for {seconds} s (RETRY_DEADLINE_SECS): {what}"),
+                what: format!("gave up after trying for {seconds} s{variable}: {what}"),
             });
         }
-        self.retry.metrics.retried(kind);
+        (self.retry.on_retry)(kind);
         warn!(error = %what, delay_ms = delay.as_millis() as u64, "The database did not do it, trying again");
         tokio::time::sleep(delay).await;
         Ok(())
@@ -180,7 +205,7 @@ mod tests {
     }
 
     fn retry(deadline: u64) -> Retry {
-        Retry::new(Duration::from_secs(deadline), Metrics::default())
+        Retry::new(Duration::from_secs(deadline)).set_by("RETRY_DEADLINE_SECS")
     }
 
     #[tokio::test(start_paused = true)]
