@@ -32,3 +32,20 @@ impl ArangoError {
         matches!(self, Self::Unavailable { .. })
     }
 }
+
+/// Why a single document was not read or written, by what the caller does next.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum DocumentError {
+    /// There is no such document.
+    #[error("no document {0:?}")]
+    NotFound(String),
+    /// A document with this key is there, and it is not the one to be inserted.
+    #[error("document {0:?} is there already")]
+    AlreadyThere(String),
+    /// Somebody else changed the document: read it again.
+    #[error("document {0:?} was changed by somebody else")]
+    Conflict(String),
+    /// As for any request.
+    #[error(transparent)]
+    Database(#[from] ArangoError),
+}

@@ -4,6 +4,7 @@
 
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::{ArangoError, RetryKind};
 
@@ -70,6 +71,10 @@ impl Reply {
     /// The body of an error, if it is one.
     pub fn error(&self) -> Option<ErrorBody> {
         serde_json::from_slice(&self.body).ok()
+    }
+
+    pub(crate) fn is_json_object(&self) -> bool {
+        matches!(serde_json::from_slice(&self.body), Ok(Value::Object(_)))
     }
 
     /// For people: status, number and message, or the start of the body.

@@ -33,6 +33,16 @@ pub struct Session {
     token: Mutex<Option<Token>>,
 }
 
+/// What is asked, without who asks.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    /// The revision that the document must have.
+    pub(crate) if_match: Option<HeaderValue>,
+    pub(crate) body: bytes::Bytes,
+}
+
 #[derive(Debug, Clone)]
 struct Token {
     /// Marked as sensitive, so that its `Debug` does not show it.
@@ -90,16 +100,22 @@ impl Session {
         url: Url,
         body: bytes::Bytes,
     ) -> Result<Reply, ArangoError> {
+        let request = Request {
+            method,
+            url,
+            if_match: None,
+            body,
+        };
+        self.send_request(doing, &request).await
+    }
+
+    pub(crate) async fn send_request(
+        &self,
+        doing: &str,
+        request: &Request,
+    ) -> Result<Reply, ArangoError> {
         let login = self.login().await?;
-        let reply = self
-            .exchange(
-                doing,
-                method.clone(),
-                url.clone(),
-                body.clone(),
-                Some(&login),
-            )
-            .await?;
+        let reply = self.exchange(doing, request, Some(&login)).await?;
         if !reply.is_login_refused() {
             return Ok(reply);
         }
@@ -108,9 +124,7 @@ impl Session {
             debug!("The database does not take the token any more, logging in again");
             self.forget(&login).await;
             let login = self.login().await?;
-            let reply = self
-                .exchange(doing, method, url, body, Some(&login))
-                .await?;
+            let reply = self.exchange(doing, request, Some(&login)).await?;
             if !reply.is_login_refused() {
                 return Ok(reply);
             }
@@ -125,23 +139,26 @@ impl Session {
     async fn exchange(
         &self,
         doing: &str,
-        method: Method,
-        url: Url,
-        body: bytes::Bytes,
+        request: &Request,
         login: Option<&HeaderValue>,
     ) -> Result<Reply, ArangoError> {
-        let mut request = self.client.request(method, url);
+        let mut sent = self
+            .client
+            .request(request.method.clone(), request.url.clone());
         if let Some(login) = login {
-            request = request.header(header::AUTHORIZATION, login);
+            sent = sent.header(header::AUTHORIZATION, login);
         }
-        if !body.is_empty() {
+        if let Some(revision) = &request.if_match {
+            sent = sent.header(header::IF_MATCH, revision);
+        }
+        if !request.body.is_empty() {
             // A body of known length is sent with Content-Length, without which ArangoDB takes none.
-            request = request
+            sent = sent
                 .header(header::CONTENT_TYPE, "application/json")
-                .body(body);
+                .body(request.body.clone());
         }
         let broken = |error: reqwest::Error| broken(doing, &self.root, &error);
-        let answer = request.send().await.map_err(broken)?;
+        let answer = sent.send().await.map_err(broken)?;
         Ok(Reply {
             status: answer.status(),
             headers: answer.headers().clone(),
@@ -186,9 +203,13 @@ impl Session {
             "username": self.user,
             "password": self.password.expose_secret(),
         });
-        let reply = self
-            .exchange(DOING, Method::POST, url, body.to_string().into(), None)
-            .await?;
+        let request = Request {
+            method: Method::POST,
+            url,
+            if_match: None,
+            body: body.to_string().into(),
+        };
+        let reply = self.exchange(DOING, &request, None).await?;
         match reply.status {
             StatusCode::OK => {}
             StatusCode::UNAUTHORIZED => {
