@@ -3,9 +3,15 @@
 //!
 //! - [`plan`]: a workflow as it is to be run: names, workers, their environment.
 //! - [`launcher`]: runs Jobs, and says what became of them.
+//! - [`state`]: what is known of a workflow, and how events change it.
+//! - [`heal`]: joins that with its Jobs, and says what to do.
+//! - [`admission`]: which workflow may start, which waits.
 
+pub mod admission;
+pub mod heal;
 pub mod launcher;
 pub mod plan;
+pub mod state;
 
 /// Name of the service, in logs, metrics and client ids.
 pub const SERVICE: &str = "queue-manager";

@@ -1,0 +1,124 @@
+//! Which parts stand still, and when topics go: what only time tells.
+
+use std::time::Duration;
+
+use streamforge_utils::protocol::TimestampMs;
+
+use super::{Action, Look, orphans::has_ended};
+use crate::{
+    launcher::{JobPhase, JobStatus},
+    plan::Role,
+    state::{Part, Stall, Status, Workflow},
+};
+
+impl Look<'_> {
+    /// Marks the parts that stand still, and those that do no longer.
+    ///
+    /// **Silent**: no event for [`super::HealSettings::silent_after`] although its Job has a process.
+    ///
+    /// **Idle**: events come, and records have not moved for [`super::HealSettings::idle_after`] although there are some:
+    /// for a loader of a range always, for the writers of a collection if they have not written all that is published.
+    /// A writer whose loader waits for the exchange is not idle, nor a stream of a quiet market, nor a dummy.
+    pub(super) fn watch(&self, workflow: &mut Workflow) {
+        for index in 0..workflow.parts.len() {
+            let part = &workflow.parts[index];
+            let job = self.jobs_of(workflow, &part.telemetry_id).current;
+            let idle_since = self.idle_since(workflow, part);
+            let behind = self.is_behind(workflow, part);
+            let part = &mut workflow.parts[index];
+            if part.is_final() || part.stall == Some(Stall::Job) {
+                continue;
+            }
+            match (behind, part.behind_since) {
+                (false, Some(_)) => part.behind_since = None,
+                (true, None) => part.behind_since = Some(self.seen.now),
+                _ => {}
+            }
+            if let Some(job) = job.filter(|job| is_up(job)) {
+                self.watch_part(part, job, idle_since);
+            }
+        }
+    }
+
+    fn watch_part(&self, part: &mut Part, job: &JobStatus, idle_since: Option<TimestampMs>) {
+        let began = part.job.launched_at.unwrap_or(job.created);
+        let heard = part.last_event_at.map_or(began, |at| at.max(began));
+        if self.is_quiet(heard, self.settings.silent_after) {
+            part.stalled(
+                Stall::Silent,
+                format!("nothing was heard of it since {heard}"),
+            );
+            return;
+        }
+        let is_idle = |since: &TimestampMs| self.is_quiet(*since, self.settings.idle_after);
+        match (idle_since.filter(is_idle), part.status) {
+            (Some(since), Status::Running | Status::Stalled) => part.stalled(
+                Stall::Idle,
+                format!("it lives, and its records have not moved since {since}"),
+            ),
+            (None, Status::Stalled) if part.stall == Some(Stall::Idle) => {
+                part.status = Status::Running;
+                part.reason = None;
+                part.stall = None;
+            }
+            _ => {}
+        }
+    }
+
+    /// Since when its records should have moved; None if they need not.
+    fn idle_since(&self, workflow: &Workflow, part: &Part) -> Option<TimestampMs> {
+        let own = part.last_progress_at.max(part.instance_at);
+        match part.role {
+            Role::Dummy => None,
+            Role::Loader => own.filter(|_| part.is_historical),
+            Role::Writer => {
+                let others = workflow.of_role(Role::Writer);
+                let moved = others
+                    .filter(|other| other.collection == part.collection)
+                    .map(|other| other.last_progress_at)
+                    .max()
+                    .flatten();
+                // Not before it was seen to be behind, which this look may be the first to see.
+                part.behind_since
+                    .map(|since| Some(since).max(own).max(moved))?
+            }
+        }
+    }
+
+    fn is_behind(&self, workflow: &Workflow, part: &Part) -> bool {
+        let handled = workflow.handled();
+        let handled = handled.get(&part.collection.as_deref());
+        part.role == Role::Writer
+            && handled.is_some_and(|handled| handled.done() < workflow.published())
+    }
+
+    /// Deletes the topics of a workflow that finished, a while after and once nothing of it runs. Of others they are
+    /// kept for a retry.
+    pub(super) fn retire_topics(&mut self, workflow: &mut Workflow) {
+        let retention = &workflow.retention;
+        let is_settled = retention.deleted_at.is_some() || retention.kept_because.is_some();
+        let is_past =
+            |at: Option<TimestampMs>, wait: Duration| at.is_some_and(|at| self.is_past(at, wait));
+        let is_old = is_past(workflow.ended_at, self.settings.topics_kept);
+        let waits = retention.tried_at.is_some()
+            && !is_past(retention.tried_at, self.settings.topics_repeat);
+        let of_it = |job: &&JobStatus| job.queue_id == workflow.queue_id;
+        let runs = self
+            .seen
+            .jobs
+            .iter()
+            .filter(of_it)
+            .any(|job| !has_ended(job));
+        let is_finished = workflow.status == Status::Finished && workflow.kafka_topic.is_some();
+        if is_finished && is_old && !is_settled && !waits && !runs {
+            workflow.retention.tried_at = Some(self.seen.now);
+            self.actions.push(Action::DeleteTopics);
+        }
+    }
+}
+
+/// Whether a process of it should be heard.
+fn is_up(job: &JobStatus) -> bool {
+    !job.is_deleting && job.phase == JobPhase::Running && job.alive > 0
+        || job.phase == JobPhase::Pending && job.trouble.is_none()
+}
