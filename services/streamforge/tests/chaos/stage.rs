@@ -349,6 +349,8 @@ fn job(flow: &Flow, dir: &Path, service: &'static str, number: u32, arango: &str
             ("TELEMETRY_PRODUCER_ID", id.as_str()),
             ("ARANGO_URL", arango),
             ("ARANGO_PASSWORD", "test"),
+            // The development server, unlike ArangoDB, forgets the last 100 ms also when it is killed.
+            ("ARANGO_WAIT_FOR_SYNC", "true"),
             ("RETRY_DEADLINE_SECS", "60"),
             ("KAFKA_SESSION_TIMEOUT_MS", "6000"),
             ("PROGRESS_INTERVAL_SECS", "1"),
