@@ -1,4 +1,7 @@
-//! Commands to one worker, read from `queue-control` by assignment: every worker of a queue sees every command.
+//! Commands to workers: sent by who runs them, and read by each from `queue-control` by assignment, so that every worker
+//! of a queue sees every command.
+
+mod send;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,6 +23,8 @@ use crate::{
     metrics::WorkerMetrics,
     protocol::{Command, CommandKind, QueueId, TimestampMs},
 };
+
+pub use send::{Commander, Delivery};
 
 /// How far back the look-up goes behind `QUEUE_STARTED_AT`: the clocks of launcher and broker may differ this much.
 const LOOK_BACK_MS: i64 = 60_000;

@@ -12,17 +12,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::{FutureExt, future::BoxFuture};
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{Consumer, StreamConsumer},
     error::KafkaError,
     message::{BorrowedMessage, Message},
-    producer::{FutureProducer, FutureRecord},
     types::RDKafkaErrorCode as Code,
 };
 use streamforge_utils::{
-    kafka::{self, headers},
+    control::{Commander, Delivery},
+    kafka,
     protocol::{Command, Event},
 };
 use tokio::time::{sleep, timeout_at};
@@ -86,14 +85,10 @@ pub(crate) enum Arrival {
     Away(KafkaError),
 }
 
-/// Whether a command reached the broker.
-pub(crate) type Delivery = BoxFuture<'static, Result<(), KafkaError>>;
-
 /// A connection to both topics.
 pub(crate) struct Wire {
-    producer: FutureProducer<Hearing>,
+    commander: Commander<Hearing>,
     consumer: Arc<StreamConsumer<Hearing>>,
-    control_topic: String,
     group_id: String,
     events_topic: String,
     /// What came while the first fetch was waited for.
@@ -116,21 +111,14 @@ impl Wire {
                 .set("fetch.wait.max.ms", fetch_wait.to_string())
                 .create_with_context(context.clone())
                 .map_err(WireError::Client)?;
-        // An idempotent producer waits half a second for its number; a command that is repeated does no harm.
-        let producer = kafka::producer_config(kafka, client_id, kafka::CONTROL_QUEUE_KIB)
-            .set("enable.idempotence", "false")
-            .set("linger.ms", "0")
-            .set(
-                "message.timeout.ms",
-                timeout.as_millis().clamp(1, 3_600_000).to_string(),
-            )
-            .create_with_context(context.clone())
-            .map_err(WireError::Client)?;
+        let control_topic = config.topics.queue_control_topic.as_str();
+        let commander =
+            Commander::with_context(kafka, client_id, control_topic, timeout, context.clone())
+                .map_err(WireError::Client)?;
         let mut wire = Self {
             group_id: to.group_id(),
-            producer,
+            commander,
             consumer: Arc::new(consumer),
-            control_topic: config.topics.queue_control_topic.as_str().to_owned(),
             events_topic: config.topics.queue_events_topic.as_str().to_owned(),
             early: VecDeque::new(),
         };
@@ -163,8 +151,9 @@ impl Wire {
         reason: &mut Option<String>,
     ) -> Result<Vec<Place>, WireError> {
         loop {
-            let (consumer, producer) = (Arc::clone(&self.consumer), self.producer.clone());
-            let control = self.control_topic.clone();
+            let consumer = Arc::clone(&self.consumer);
+            let producer = self.commander.producer().clone();
+            let control = self.commander.topic().to_owned();
             let events = listen.then(|| self.events_topic.clone());
             let looked = tokio::task::spawn_blocking(move || {
                 place::find(&consumer, &producer, &control, events.as_deref())
@@ -243,28 +232,12 @@ impl Wire {
 
     /// Where commands go.
     pub(crate) fn control_topic(&self) -> &str {
-        &self.control_topic
+        self.commander.topic()
     }
 
     /// Sends a command at once. What comes of it is told later.
     pub(crate) fn send(&self, command: &Command) -> Delivery {
-        let payload =
-            serde_json::to_string(command).expect("a command has no key that is not text");
-        let record = FutureRecord::to(&self.control_topic)
-            .key(&command.queue_id)
-            .payload(&payload)
-            .headers(headers::with(&[]));
-        match self.producer.send_result(record) {
-            Err((error, _)) => std::future::ready(Err(error)).boxed(),
-            Ok(delivery) => async move {
-                match delivery.await {
-                    Ok(Ok(_)) => Ok(()),
-                    Ok(Err((error, _))) => Err(error),
-                    Err(_) => Err(KafkaError::Canceled),
-                }
-            }
-            .boxed(),
-        }
+        self.commander.send(command)
     }
 
     /// The next arrival. May be dropped while it waits; nothing is lost by that.

@@ -6,7 +6,7 @@
 //! | limit | what follows |
 //! |---|---|
 //! | a partition keeps 5,242,880 bytes or 100,000 batches and then drops the oldest: about 12,800 raw or 63,000 compressed candles | more than that goes over several partitions, or its readers must keep up; what a reader missed is an error of that reader |
-//! | no CreateTopics, DeleteTopics, ListGroups; a topic comes to be when a producer asks for its metadata | [`MockKafka::create_topic`] makes those that a workflow needs, before it starts |
+//! | no CreateTopics, DeleteTopics, ListGroups; a topic comes to be when a producer asks for its metadata | [`MockKafka::create_topic`] makes those that a workflow needs, before it starts, and [`MockKafka::vars`] has `KAFKA_TOPIC_ADMIN=false` |
 //! | no SASL, no TLS | it is for loopback only |
 //! | offsets by time always answer "end" | [`MockKafka::vars`] has `KAFKA_OFFSETS_FOR_TIMES=false` |
 //! | a fetch waits out `fetch.wait.max.ms`, also if there are messages | [`MockKafka::vars`] has a short one |
@@ -130,6 +130,7 @@ impl MockKafka {
         [
             ("KAFKA_BOOTSTRAP_SERVERS", self.bootstrap_servers.as_str()),
             ("KAFKA_OFFSETS_FOR_TIMES", "false"),
+            ("KAFKA_TOPIC_ADMIN", "false"),
             ("KAFKA_FETCH_WAIT_MAX_MS", "10"),
             // A killed member's partitions are free after this long; a real broker allows no less than 6 s.
             ("KAFKA_SESSION_TIMEOUT_MS", "3000"),

@@ -105,6 +105,9 @@ pub struct KafkaConfig {
     /// Whether the brokers can look up offsets by time. Read from `KAFKA_OFFSETS_FOR_TIMES`.
     #[serde(rename = "kafka_offsets_for_times")]
     pub offsets_for_times: bool,
+    /// Whether the brokers can make and delete topics when asked. Read from `KAFKA_TOPIC_ADMIN`.
+    #[serde(rename = "kafka_topic_admin")]
+    pub topic_admin: bool,
 }
 
 impl KafkaConfig {
@@ -163,6 +166,9 @@ impl Section for KafkaConfig {
         Variable::optional("KAFKA_OFFSETS_FOR_TIMES", "true or false", "true")
             .default("true")
             .means("false if the broker can't look up offsets by time: commands are then read from the beginning"),
+        Variable::optional("KAFKA_TOPIC_ADMIN", "true or false", "true")
+            .default("true")
+            .means("false if the broker can't make and delete topics when asked: somebody else does"),
     ];
 
     fn check(&self, faults: &mut Faults) {

@@ -115,6 +115,7 @@ fn every_required_variable_is_missed_and_every_variable_can_be_malformed() {
         ("KAFKA_SESSION_TIMEOUT_MS", "0"),
         ("KAFKA_FETCH_WAIT_MAX_MS", "soon"),
         ("KAFKA_OFFSETS_FOR_TIMES", "perhaps"),
+        ("KAFKA_TOPIC_ADMIN", "no"),
         ("METRICS_PORT", "http"),
         ("LOG_LEVEL", "loud=very"),
         ("LOG_LEVEL", "loud"),

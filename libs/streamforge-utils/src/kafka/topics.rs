@@ -1,4 +1,4 @@
-//! Finding topics, waiting for them, and making them.
+//! Finding topics, waiting for them, making and deleting them.
 
 use std::{
     sync::Arc,
@@ -20,6 +20,10 @@ use crate::config::KafkaConfig;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a topic that is not there yet is looked for.
 const WAIT_INTERVAL: Duration = Duration::from_millis(250);
+
+fn options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT))
+}
 
 /// A topic to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,7 +149,8 @@ impl Topics {
         }
     }
 
-    /// Finds the topic or makes it, and says how many partitions it has. Tries as long as `deadline`.
+    /// Finds the topic or makes it, and says how many partitions it has. Tries as long as `deadline`; where the brokers
+    /// can't make topics (`KAFKA_TOPIC_ADMIN`) it waits as long for somebody to.
     ///
     /// # Errors
     /// No right to make it, a setting that the broker refuses, or no broker for `deadline`.
@@ -153,6 +158,9 @@ impl Topics {
         self.patiently(deadline, || async {
             if let Some(partitions) = self.partitions(&spec.name).await? {
                 return Ok(partitions);
+            }
+            if !self.kafka.topic_admin {
+                return Err(self.unmade(&spec.name));
             }
             self.create(spec).await?;
             tracing::info!(
@@ -181,12 +189,9 @@ impl Topics {
         .set("cleanup.policy", "delete")
         .set("retention.bytes", "-1")
         .set("retention.ms", &retention_ms);
-        let admin: AdminClient<KafkaContext> = client_config(&self.kafka, &self.client_id)
-            .create_with_context(KafkaContext::default())
-            .map_err(classify)?;
-        let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT));
+        let admin = self.admin().map_err(classify)?;
         let answers = admin
-            .create_topics([&topic], &options)
+            .create_topics([&topic], &options())
             .await
             .map_err(classify)?;
         for answer in answers {
@@ -196,6 +201,44 @@ impl Topics {
             }
         }
         Ok(())
+    }
+
+    /// Deletes the topic, whatever is in it; whether it was there. Tries once.
+    ///
+    /// # Errors
+    /// No broker, no right to delete it, or a broker that can't.
+    pub async fn delete(&self, topic: &str) -> Result<bool, TopicError> {
+        const DOING: &str = "deleting topic";
+        if !self.kafka.topic_admin {
+            return Err(TopicError::Refused {
+                doing: DOING,
+                topic: topic.to_owned(),
+                reason: "the brokers can't delete topics (KAFKA_TOPIC_ADMIN is false)".to_owned(),
+            });
+        }
+        let asked = Instant::now();
+        let classify = |error| self.classify(DOING, topic, asked, error);
+        let admin = self.admin().map_err(classify)?;
+        let answers = admin.delete_topics(&[topic], &options()).await;
+        match answers.map_err(classify)?.into_iter().next() {
+            Some(Ok(_)) => Ok(true),
+            Some(Err((_, RDKafkaErrorCode::UnknownTopicOrPartition))) => Ok(false),
+            Some(Err((_, code))) => Err(classify(KafkaError::AdminOp(code))),
+            None => Err(classify(KafkaError::AdminOp(RDKafkaErrorCode::BadMessage))),
+        }
+    }
+
+    /// A topic that somebody else has to make is not there yet.
+    fn unmade(&self, topic: &str) -> TopicError {
+        TopicError::Unavailable {
+            doing: "waiting for somebody to make topic",
+            topic: topic.to_owned(),
+            error: KafkaError::AdminOp(RDKafkaErrorCode::UnknownTopicOrPartition),
+        }
+    }
+
+    fn admin(&self) -> Result<AdminClient<KafkaContext>, KafkaError> {
+        client_config(&self.kafka, &self.client_id).create_with_context(KafkaContext::default())
     }
 
     async fn patiently<T, F: Future<Output = Result<T, TopicError>>>(

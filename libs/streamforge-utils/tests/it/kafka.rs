@@ -30,6 +30,17 @@ async fn looking_for_a_topic_does_not_make_it() {
     );
 }
 
+/// Apache Kafka deletes them: services/queue-manager has the test.
+#[tokio::test]
+async fn a_broker_that_can_not_delete_topics_says_so() {
+    let kafka = MockKafka::start().unwrap();
+    kafka.create_topic(TOPIC, 1).unwrap();
+    let topics = Topics::new(&kafka.config(), "test").unwrap();
+    let error = topics.delete(TOPIC).await.unwrap_err();
+    assert!(error.is_permanent(), "{error}");
+    assert_eq!(topics.partitions(TOPIC).await.unwrap(), Some(1));
+}
+
 #[tokio::test]
 async fn a_topic_is_waited_for() {
     let kafka = MockKafka::start().unwrap();

@@ -42,5 +42,5 @@ The connection is configured by environment variables:
   QUEUE_CONTROL_TOPIC        where commands go [queue-control]
   QUEUE_EVENTS_TOPIC         where events come from [queue-events]
   LOG_LEVEL                  how much of the Kafka client's own log goes to stderr [off]
-  KAFKA_SESSION_TIMEOUT_MS, KAFKA_OFFSETS_FOR_TIMES
+  KAFKA_SESSION_TIMEOUT_MS, KAFKA_OFFSETS_FOR_TIMES, KAFKA_TOPIC_ADMIN
                              read and checked as by the workers; nothing here depends on them";

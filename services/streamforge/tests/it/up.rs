@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// What another terminal has to know.
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 10] = [
     "ARANGO_DB",
     "ARANGO_PASSWORD",
     "ARANGO_URL",
@@ -33,6 +33,7 @@ const NAMES: [&str; 9] = [
     "KAFKA_FETCH_WAIT_MAX_MS",
     "KAFKA_OFFSETS_FOR_TIMES",
     "KAFKA_SESSION_TIMEOUT_MS",
+    "KAFKA_TOPIC_ADMIN",
 ];
 
 /// The same with a real broker.
