@@ -45,7 +45,7 @@ impl Workflow {
     /// Which process counts: the first one that is heard of, then each later one. Processes are numbered by time
     /// (UUIDv7), and of two the one with the higher text is later. One that has said its last event, or of whose Job
     /// nothing was alive, gives way to any that was not heard of before, also if the clock of that one's machine is
-    /// behind. One that gave way never comes back.
+    /// behind. One that gave way, or came too late, never comes back.
     pub fn apply(&mut self, position: Position, event: &Event, now: TimestampMs) -> Applied {
         let last = self.positions.get(&position.partition);
         if last.is_some_and(|last| position.offset <= *last) {
@@ -91,8 +91,8 @@ impl Workflow {
 }
 
 impl Part {
-    /// Whether the event says something new about this part.
-    fn takes(&self, event: &Event) -> bool {
+    /// Whether the event says something new about this part. A process that is refused stays refused.
+    fn takes(&mut self, event: &Event) -> bool {
         if self.is_final() {
             return false;
         }
@@ -102,9 +102,21 @@ impl Part {
         if *instance == event.instance {
             return !self.instance_ended && event.seq > self.seq;
         }
-        let was_heard_of = self.past_instances.contains(&event.instance);
+        if self.past_instances.contains(&event.instance) {
+            return false;
+        }
         let gives_way = self.instance_ended || self.instance_lost || event.instance > *instance;
-        !was_heard_of && gives_way
+        if !gives_way {
+            self.remember_past(event.instance.clone());
+        }
+        gives_way
+    }
+
+    fn remember_past(&mut self, instance: String) {
+        self.past_instances.push(instance);
+        if self.past_instances.len() > MAX_PAST {
+            self.past_instances.remove(0);
+        }
     }
 
     fn take(&mut self, event: &Event, at: TimestampMs, stop_reason: String) {
@@ -149,10 +161,7 @@ impl Part {
 
     fn begin_instance(&mut self, instance: &str, at: TimestampMs) {
         if let Some(past) = self.instance.replace(instance.to_owned()) {
-            self.past_instances.push(past);
-            if self.past_instances.len() > MAX_PAST {
-                self.past_instances.remove(0);
-            }
+            self.remember_past(past);
         }
         self.instance_at = Some(at);
         self.sample = None;

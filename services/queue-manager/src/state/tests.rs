@@ -1,1 +1,692 @@
+use std::collections::BTreeMap;
 
+use proptest::prelude::*;
+use streamforge_utils::protocol::{Event, EventKind, InterruptReason, RecordCounts, TimestampMs};
+
+use super::*;
+use crate::{
+    launcher::LaunchError,
+    plan::{PlannedWorker, Role},
+};
+
+pub(crate) const LOADER: &str = "loader-api-candles__abc123";
+pub(crate) const WRITER: &str = "arango-candles__abc123";
+pub(crate) const SECOND: &str = "arango-candles__abc123-2";
+/// When everything begins.
+pub(crate) const T0: TimestampMs = TimestampMs(1_722_500_000_000);
+
+pub(crate) fn at(secs: i64) -> TimestampMs {
+    T0 + secs * 1_000
+}
+
+fn worker(target: &str, role: Role, nth: u32) -> PlannedWorker {
+    let suffix = if nth > 1 {
+        format!("-{nth}")
+    } else {
+        String::new()
+    };
+    PlannedWorker {
+        target: target.to_owned(),
+        role,
+        telemetry_id: format!("{target}__abc123{suffix}"),
+        job_name: format!("job-{target}-btcusdt-abc123{suffix}"),
+        image: format!("streamforge/{target}:0.1.0"),
+        collection_name: (role == Role::Writer)
+            .then(|| format!("btcusdt_api_candles_1m_2024_08_01{suffix}")),
+        env: BTreeMap::from([("SYMBOL".to_owned(), "BTCUSDT".to_owned())]),
+        is_historical: role != Role::Dummy,
+    }
+}
+
+/// A loader and so many writers, each with a collection of its own.
+pub(crate) fn plan(writers: u32) -> Plan {
+    let mut workers = vec![worker("loader-api-candles", Role::Loader, 1)];
+    workers.extend((1..=writers).map(|nth| worker("arango-candles", Role::Writer, nth)));
+    Plan {
+        queue_id: "wf-btcusdt-api_candles_1m-20240801-abc123".parse().unwrap(),
+        run: 1,
+        symbol: "BTCUSDT".parse().unwrap(),
+        kind: "api_candles_1m".parse().unwrap(),
+        time_range: Some("2024-08-01:2024-08-01".parse().unwrap()),
+        launched: T0,
+        kafka_topic: Some("wf-btcusdt-api_candles_1m-20240801-abc123-data".to_owned()),
+        partitions: 1,
+        workers,
+    }
+}
+
+/// A workflow whose turn it is and whose topic is there.
+pub(crate) fn workflow(writers: u32) -> Workflow {
+    let mut workflow = Workflow::new(&plan(writers), "process", T0);
+    workflow.admit(T0);
+    workflow.prepared(T0);
+    workflow
+}
+
+/// The name of the `nth` process, later ones above earlier ones.
+pub(crate) fn instance(nth: u64) -> String {
+    format!("018f0000-0000-7000-8000-{nth:012}")
+}
+
+/// What the `nth` process of a part says first, at T0.
+pub(crate) fn event(producer: &str, nth: u64, kind: EventKind) -> Event {
+    Event {
+        queue_id: "wf-btcusdt-api_candles_1m-20240801-abc123".to_owned(),
+        run: 1,
+        producer: producer.to_owned(),
+        instance: instance(nth),
+        seq: 1,
+        service: producer.split("__").next().unwrap().to_owned(),
+        service_version: "0.1.0".to_owned(),
+        symbol: "BTCUSDT".to_owned(),
+        kind: "api_candles_1m".to_owned(),
+        event: kind,
+        status: (kind != EventKind::Pong).then_some(kind),
+        message: kind.as_str().to_owned(),
+        records: RecordCounts::default(),
+        last_progress_at: None,
+        finished: kind.is_terminal(),
+        timestamp: T0.as_millis() as f64 / 1_000.0,
+        gaps: None,
+        error_message: None,
+        retryable: None,
+        reason: None,
+        ping_ts: None,
+        ponged_at: None,
+    }
+}
+
+/// Applies events as one partition would bring them, each a second after the one before unless told.
+pub(crate) struct Feed {
+    pub(crate) offset: i64,
+    pub(crate) secs: i64,
+    seqs: BTreeMap<String, u64>,
+}
+
+impl Feed {
+    pub(crate) fn new() -> Self {
+        Self {
+            offset: 0,
+            secs: 0,
+            seqs: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn position(&mut self) -> Position {
+        self.offset += 1;
+        self.secs += 1;
+        Position {
+            partition: 0,
+            offset: self.offset,
+            appended: at(self.secs),
+        }
+    }
+
+    /// Says `event` as the next of its process.
+    pub(crate) fn say(&mut self, workflow: &mut Workflow, event: Event) -> Applied {
+        let seq = self.seqs.entry(event.instance.clone()).or_default();
+        *seq += 1;
+        let event = Event { seq: *seq, ..event };
+        let position = self.position();
+        let timestamp = position.appended.as_millis() as f64 / 1_000.0;
+        let event = Event { timestamp, ..event };
+        workflow.apply(position, &event, at(1_000_000))
+    }
+}
+
+pub(crate) fn loading(producer: &str, nth: u64, written: u64, total: Option<u64>) -> Event {
+    Event {
+        records: RecordCounts {
+            written,
+            total,
+            ..RecordCounts::default()
+        },
+        ..event(producer, nth, EventKind::Loading)
+    }
+}
+
+pub(crate) fn finished(producer: &str, nth: u64, written: u64) -> Event {
+    Event {
+        event: EventKind::Finished,
+        ..loading(producer, nth, written, Some(written))
+    }
+}
+
+pub(crate) fn interrupted(producer: &str, nth: u64, reason: InterruptReason) -> Event {
+    Event {
+        reason: Some(reason),
+        ..event(producer, nth, EventKind::Interrupted)
+    }
+}
+
+pub(crate) fn failed(producer: &str, nth: u64, retryable: bool) -> Event {
+    Event {
+        error_message: Some("no broker".to_owned()),
+        retryable: Some(retryable),
+        ..event(producer, nth, EventKind::Error)
+    }
+}
+
+fn status_of(workflow: &Workflow, telemetry_id: &str) -> Status {
+    workflow.part(telemetry_id).unwrap().status
+}
+
+#[test]
+fn a_part_is_final_as_the_contract_says() {
+    use InterruptReason::{Signal, Stop, Upstream};
+    for (last, status, applied) in [
+        (
+            event(LOADER, 1, EventKind::Started),
+            Status::Running,
+            Applied::Lifecycle,
+        ),
+        (
+            loading(LOADER, 1, 5, None),
+            Status::Running,
+            Applied::Lifecycle,
+        ),
+        (
+            event(LOADER, 1, EventKind::Pong),
+            Status::Running,
+            Applied::Lifecycle,
+        ),
+        (finished(LOADER, 1, 5), Status::Finished, Applied::Lifecycle),
+        (
+            interrupted(LOADER, 1, Stop),
+            Status::Interrupted,
+            Applied::Lifecycle,
+        ),
+        (
+            interrupted(LOADER, 1, Upstream),
+            Status::Interrupted,
+            Applied::Lifecycle,
+        ),
+        (
+            interrupted(LOADER, 1, Signal),
+            Status::Starting,
+            Applied::Lifecycle,
+        ),
+        (
+            failed(LOADER, 1, true),
+            Status::Starting,
+            Applied::Lifecycle,
+        ),
+        (failed(LOADER, 1, false), Status::Error, Applied::Lifecycle),
+    ] {
+        let mut workflow = workflow(1);
+        let mut feed = Feed::new();
+        assert_eq!(feed.say(&mut workflow, last.clone()), applied, "{last:?}");
+        assert_eq!(status_of(&workflow, LOADER), status, "{last:?}");
+        if status.is_final() {
+            let before = workflow.part(LOADER).unwrap().clone();
+            for nth in [1, 2] {
+                for late in [
+                    loading(LOADER, nth, 9, None),
+                    finished(LOADER, nth, 9),
+                    failed(LOADER, nth, false),
+                ] {
+                    assert_eq!(feed.say(&mut workflow, late), Applied::PositionOnly);
+                }
+            }
+            assert_eq!(*workflow.part(LOADER).unwrap(), before);
+        }
+    }
+}
+
+#[test]
+fn an_event_that_says_nothing_new_moves_the_position_only() {
+    let mut workflow = workflow(1);
+    let mut feed = Feed::new();
+    feed.say(&mut workflow, event(LOADER, 2, EventKind::Started));
+    assert_eq!(
+        feed.say(&mut workflow, loading(LOADER, 2, 5, None)),
+        Applied::Heartbeat
+    );
+    let stranger = "loader-api-candles__other0";
+    for (what, event) in [
+        (
+            "another run",
+            Event {
+                run: 2,
+                ..finished(LOADER, 2, 9)
+            },
+        ),
+        (
+            "another workflow",
+            Event {
+                queue_id: "wf-x".to_owned(),
+                ..finished(LOADER, 2, 9)
+            },
+        ),
+        ("an unknown part", finished(stranger, 2, 9)),
+        (
+            "a number that was seen",
+            Event {
+                seq: 2,
+                ..finished(LOADER, 2, 9)
+            },
+        ),
+        (
+            "an earlier process",
+            Event {
+                seq: 9,
+                ..finished(LOADER, 1, 9)
+            },
+        ),
+    ] {
+        let before = workflow.clone();
+        let position = feed.position();
+        assert_eq!(
+            workflow.apply(position, &event, at(99)),
+            Applied::PositionOnly,
+            "{what}"
+        );
+        assert_eq!(workflow.positions[&0], position.offset, "{what}");
+        assert_eq!(
+            workflow.parts[0].progress, before.parts[0].progress,
+            "{what}"
+        );
+        assert_eq!(workflow.parts[0].status, Status::Running, "{what}");
+        let stored = workflow.clone();
+        assert_eq!(
+            workflow.apply(position, &event, at(99)),
+            Applied::Nothing,
+            "{what}"
+        );
+        assert_eq!(workflow, stored, "{what}");
+    }
+    assert_eq!(workflow.unknown_events, 1);
+}
+
+#[test]
+fn a_later_process_takes_over_and_an_earlier_one_ends_nothing() {
+    let mut workflow = workflow(1);
+    let mut feed = Feed::new();
+    feed.say(&mut workflow, event(LOADER, 5, EventKind::Started));
+    feed.say(&mut workflow, event(LOADER, 6, EventKind::Started));
+    for late in [
+        failed(LOADER, 5, false),
+        finished(LOADER, 5, 9),
+        finished(LOADER, 4, 9),
+    ] {
+        assert_eq!(feed.say(&mut workflow, late), Applied::PositionOnly);
+        assert_eq!(status_of(&workflow, LOADER), Status::Running);
+    }
+    feed.say(&mut workflow, failed(LOADER, 6, true));
+    assert_eq!(
+        feed.say(&mut workflow, finished(LOADER, 5, 9)),
+        Applied::PositionOnly
+    );
+    assert_eq!(
+        feed.say(&mut workflow, finished(LOADER, 4, 9)),
+        Applied::PositionOnly
+    );
+    // Its clock is behind, and nobody has heard of it: it can only have come after the one that ended.
+    assert_eq!(
+        feed.say(&mut workflow, event(LOADER, 3, EventKind::Started)),
+        Applied::Lifecycle
+    );
+    assert_eq!(
+        feed.say(&mut workflow, finished(LOADER, 6, 9)),
+        Applied::PositionOnly
+    );
+    feed.say(&mut workflow, finished(LOADER, 3, 9));
+    assert_eq!(status_of(&workflow, LOADER), Status::Finished);
+}
+
+#[test]
+fn the_workflow_is_final_when_all_its_parts_are_and_the_worst_counts() {
+    use Status::{Error, Finished, Interrupted, Pending, Running, Stalled, Starting};
+    for (parts, status) in [
+        ([Pending, Pending], Pending),
+        ([Starting, Pending], Starting),
+        ([Running, Starting], Running),
+        ([Running, Stalled], Stalled),
+        ([Error, Stalled], Stalled),
+        ([Error, Running], Running),
+        ([Finished, Running], Running),
+        ([Finished, Finished], Finished),
+        ([Finished, Interrupted], Interrupted),
+        ([Interrupted, Error], Error),
+        ([Finished, Error], Error),
+    ] {
+        let mut workflow = workflow(1);
+        for (part, status) in workflow.parts.iter_mut().zip(parts) {
+            if status.is_final() {
+                part.end(status, None, at(5));
+            } else {
+                part.status = status;
+                part.started_at = (status == Running).then_some(at(1));
+            }
+        }
+        workflow.refresh();
+        assert_eq!(workflow.status, status, "{parts:?}");
+        assert_eq!(workflow.ended_at.is_some(), status.is_final(), "{parts:?}");
+    }
+}
+
+#[test]
+fn a_writer_is_as_far_as_what_its_loader_will_publish() {
+    let mut workflow = workflow(2);
+    let mut feed = Feed::new();
+    let mut half = loading(LOADER, 1, 40, Some(100));
+    half.records.missing = 20;
+    feed.say(&mut workflow, half);
+    feed.say(&mut workflow, loading(WRITER, 2, 20, None));
+    feed.say(&mut workflow, loading(SECOND, 3, 10, None));
+    let percentages = workflow.parts.iter().map(|part| part.progress.percentage);
+    let percentages: Vec<f64> = percentages.flatten().collect();
+    assert_eq!(percentages, [60.0, 25.0, 12.5]);
+    assert_eq!(
+        workflow.totals.written, 10,
+        "as far as the one that is least far"
+    );
+    assert_eq!(workflow.totals.total, Some(80));
+    assert_eq!(workflow.totals.missing, 20);
+    assert_eq!(workflow.totals.percentage, Some(12.5));
+}
+
+#[test]
+fn a_rate_follows_the_pace_and_a_restart_that_begins_lower_does_not_break_it() {
+    let mut workflow = workflow(1);
+    let mut feed = Feed::new();
+    feed.say(&mut workflow, event(LOADER, 1, EventKind::Started));
+    for step in 1..=60 {
+        feed.say(&mut workflow, loading(LOADER, 1, step * 100, Some(10_000)));
+    }
+    let rate = |workflow: &Workflow| workflow.parts[0].progress.rate.unwrap();
+    assert_eq!(rate(&workflow), 100.0);
+    assert_eq!(workflow.parts[0].progress.expected_end, Some(at(61 + 40)));
+    feed.say(&mut workflow, event(LOADER, 2, EventKind::Started));
+    feed.say(&mut workflow, loading(LOADER, 2, 0, None));
+    assert_eq!(
+        workflow.parts[0].progress.written, 6_000,
+        "what was counted stays"
+    );
+    assert_eq!(workflow.parts[0].progress.total, Some(10_000));
+    for step in 1..=100 {
+        feed.say(
+            &mut workflow,
+            loading(LOADER, 2, 6_000 + step * 10, Some(10_000)),
+        );
+        assert!(rate(&workflow) >= 0.0);
+    }
+    feed.say(&mut workflow, finished(LOADER, 2, 7_000));
+    assert_eq!(workflow.parts[0].progress.percentage, Some(100.0));
+    assert_eq!(workflow.parts[0].progress.expected_end, None);
+}
+
+#[test]
+fn what_never_started_ends_at_once_when_it_is_stopped() {
+    let mut waiting = Workflow::new(&plan(1), "process", T0);
+    assert!(waiting.request_stop(true, "ann", at(3)));
+    assert_eq!(waiting.status, Status::Interrupted);
+    assert_eq!(waiting.ended_at, Some(at(3)));
+    assert_eq!(waiting.reason.as_deref(), Some("stopped by ann"));
+    assert!(!waiting.request_stop(false, "bob", at(4)), "it has ended");
+
+    let mut running = workflow(1);
+    let mut feed = Feed::new();
+    feed.say(&mut running, event(LOADER, 1, EventKind::Started));
+    assert!(running.request_stop(true, "ann", at(3)));
+    assert_eq!(
+        running.status,
+        Status::Running,
+        "a worker runs until it has ended"
+    );
+    assert_eq!(
+        running.reason.as_deref(),
+        Some("ann stops it, the topic first")
+    );
+    assert!(!running.request_stop(true, "bob", at(4)));
+    assert!(
+        running.request_stop(false, "bob", at(5)),
+        "without draining counts"
+    );
+    assert!(!running.request_stop(true, "bob", at(6)));
+    feed.say(&mut running, interrupted(LOADER, 1, InterruptReason::Stop));
+    assert_eq!(
+        running.part(LOADER).unwrap().reason.as_deref(),
+        Some("stopped by ann")
+    );
+    assert_eq!(running.status, Status::Interrupted);
+}
+
+/// How the loader and two writers ended, whether the topic is gone, and which run again.
+type RetryCase<'a> = ([Status; 3], bool, &'a [&'a str]);
+
+#[test]
+fn a_retry_runs_what_did_not_finish() {
+    use Status::{Error, Finished, Interrupted};
+    let cases: [RetryCase<'_>; 8] = [
+        // Its finished markers are final in every run: the writers read to them.
+        ([Finished, Error, Finished], false, &[WRITER]),
+        ([Finished, Interrupted, Error], false, &[WRITER, SECOND]),
+        // Markers of a stop count for no later run, and a failure leaves none.
+        (
+            [Interrupted, Interrupted, Interrupted],
+            false,
+            &[LOADER, WRITER, SECOND],
+        ),
+        (
+            [Error, Interrupted, Interrupted],
+            false,
+            &[LOADER, WRITER, SECOND],
+        ),
+        // A writer that finished has seen finished markers everywhere: the loader died after them.
+        ([Error, Finished, Interrupted], false, &[LOADER, SECOND]),
+        ([Error, Finished, Finished], false, &[LOADER]),
+        // Nothing to read is left.
+        ([Finished, Error, Finished], true, &[LOADER, WRITER]),
+        ([Interrupted, Finished, Finished], true, &[LOADER]),
+    ];
+    for (parts, is_topic_gone, again) in cases {
+        let mut workflow = workflow(2);
+        assert_eq!(workflow.retryable_parts(), Err(NoRetry::NotEnded));
+        for (part, status) in workflow.parts.iter_mut().zip(parts) {
+            part.end(status, None, at(9));
+            part.progress.written = 7;
+        }
+        workflow.retention.deleted_at = is_topic_gone.then_some(at(20));
+        workflow.request_stop(false, "ann", at(3));
+        workflow.refresh();
+        assert_eq!(workflow.retryable_parts().unwrap(), again, "{parts:?}");
+
+        let name = |worker: &PlannedWorker, run| format!("{}-r{run}", worker.job_name);
+        workflow.begin_retry(name, at(30)).unwrap();
+        assert_eq!(
+            (workflow.run, workflow.status),
+            (2, Status::Pending),
+            "{parts:?}"
+        );
+        assert_eq!((workflow.stop.as_ref(), workflow.ended_at), (None, None));
+        assert_eq!((workflow.created_at, workflow.queued_at), (T0, at(30)));
+        for part in &workflow.parts {
+            let is_again = again.contains(&part.telemetry_id.as_str());
+            assert_eq!(part.job_name.ends_with("-r2"), is_again, "{parts:?}");
+            assert_eq!(part.status == Status::Finished, !is_again, "{parts:?}");
+            assert_eq!(part.progress.written, if is_again { 0 } else { 7 });
+        }
+    }
+    let mut done = workflow(1);
+    for part in &mut done.parts {
+        part.end(Status::Finished, None, at(9));
+    }
+    done.refresh();
+    assert_eq!(done.retryable_parts(), Err(NoRetry::AllFinished));
+}
+
+#[test]
+fn a_job_has_what_its_launch_sets() {
+    let mut workflow = workflow(1);
+    workflow.part_mut(LOADER).unwrap().queue_started_at = Some(TimestampMs(1_722_500_000_999));
+    let hour = std::time::Duration::from_secs(3_600);
+    let job = workflow.job(LOADER, 2, hour).unwrap();
+    assert_eq!(job.env["RUN"], "1");
+    assert_eq!(job.env["QUEUE_STARTED_AT"], "1722500000");
+    assert_eq!(job.env["SYMBOL"], "BTCUSDT");
+    assert_eq!((job.attempt, job.deadline), (2, Some(hour)));
+    assert_eq!(workflow.job("nobody", 1, hour), None);
+}
+
+#[test]
+fn a_launch_that_is_refused_ends_its_part_and_one_that_can_pass_does_not() {
+    for (error, status) in [
+        (
+            LaunchError::Unavailable("no route".into()),
+            Status::Starting,
+        ),
+        (
+            LaunchError::Taken("run 1 is there".into()),
+            Status::Starting,
+        ),
+        (LaunchError::Refused("no rights".into()), Status::Error),
+    ] {
+        let mut workflow = workflow(1);
+        workflow.launch_failed(LOADER, &error, at(1));
+        assert_eq!(status_of(&workflow, LOADER), status);
+        let reason = workflow.part(LOADER).unwrap().reason.clone().unwrap();
+        assert_eq!(reason, format!("its Job could not be made: {error}"));
+    }
+}
+
+#[test]
+fn a_topic_that_was_made_anew_is_read_from_its_beginning() {
+    let mut workflow = workflow(1);
+    workflow.positions = BTreeMap::from([(0, 10), (1, 10), (2, 10)]);
+    workflow.forget_positions_beyond(&BTreeMap::from([(0, 11), (1, 10)]));
+    assert_eq!(workflow.positions, BTreeMap::from([(0, 10)]));
+}
+
+#[test]
+fn the_document_has_this_shape_and_survives_the_store() {
+    let mut workflow = workflow(1);
+    let mut feed = Feed::new();
+    feed.say(&mut workflow, event(LOADER, 1, EventKind::Started));
+    let moved = at(2).as_millis() as f64 / 1_000.0;
+    let mut half = loading(LOADER, 1, 700, Some(1_440));
+    half.last_progress_at = Some(moved);
+    feed.say(&mut workflow, half);
+    feed.say(&mut workflow, failed(WRITER, 2, true));
+    workflow.request_stop(true, "ann", at(9));
+    insta::assert_json_snapshot!("document", workflow);
+    let text = serde_json::to_string(&workflow).unwrap();
+    assert_eq!(serde_json::from_str::<Workflow>(&text).unwrap(), workflow);
+    let newer = text.replace("\"schema\":1", "\"schema\":2");
+    let error = serde_json::from_str::<Workflow>(&newer).unwrap_err();
+    assert!(error.to_string().contains("newer queue-manager"), "{error}");
+}
+
+/// One event of a storm: which part, which process, and what it says.
+fn any_event() -> impl Strategy<Value = Event> {
+    let producers = prop::sample::select(vec![LOADER, WRITER]);
+    (producers, 1_u64..5, 1_u64..9, 0_usize..9, 0_u64..50).prop_map(
+        |(producer, nth, seq, kind, written)| {
+            let event = match kind {
+                0 => event(producer, nth, EventKind::Started),
+                1 => failed(producer, nth, true),
+                2 => interrupted(producer, nth, InterruptReason::Signal),
+                3 => finished(producer, nth, written),
+                4 => failed(producer, nth, false),
+                5 => event(producer, nth, EventKind::Pong),
+                _ => loading(producer, nth, written, Some(50)),
+            };
+            let timestamp = event.timestamp + seq as f64;
+            Event {
+                seq,
+                timestamp,
+                ..event
+            }
+        },
+    )
+}
+
+fn positioned(events: &[Event]) -> Vec<(Position, &Event)> {
+    let partition = |event: &Event| i32::from(event.producer == LOADER);
+    let position = |(offset, event)| Position {
+        partition: partition(event),
+        offset,
+        appended: at(offset),
+    };
+    (0..)
+        .zip(events)
+        .map(|(offset, event)| (position((offset, event)), event))
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn crashes_and_replays_do_not_show(
+        events in prop::collection::vec(any_event(), 1..60),
+        crashes in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..20), 0..12),
+    ) {
+        let log = positioned(&events);
+        let mut straight = workflow(1);
+        for (position, event) in &log {
+            straight.apply(*position, event, at(1_000));
+        }
+        // Read up to a point, stored, read on, and then begun again from somewhere before what was stored.
+        let mut stormy = workflow(1);
+        for (stop, back) in crashes {
+            let stop = stop.index(log.len());
+            let begin = stop.saturating_sub(back);
+            for (position, event) in &log[begin..=stop] {
+                // What was skipped is not known to anyone; a consumer never skips.
+                let applied = stormy.positions.values().max().map_or(-1, |last| *last);
+                if position.offset <= applied + 1 {
+                    stormy.apply(*position, event, at(1_000));
+                }
+            }
+            stormy = serde_json::from_str(&serde_json::to_string(&stormy).unwrap()).unwrap();
+        }
+        for (position, event) in &log {
+            stormy.apply(*position, event, at(1_000));
+        }
+        prop_assert_eq!(stormy, straight);
+    }
+
+    #[test]
+    fn repeated_events_do_not_show_and_final_parts_stay(
+        events in prop::collection::vec(any_event(), 1..40),
+        repeats in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 0..20),
+    ) {
+        let mut once: Vec<Event> = Vec::new();
+        for event in &events {
+            // A process has one event of each number.
+            let same = |other: &Event| (&other.instance, other.seq, &other.producer)
+                == (&event.instance, event.seq, &event.producer);
+            if !once.iter().any(same) {
+                once.push(event.clone());
+            }
+        }
+        let mut repeated: Vec<(usize, Event)> = once.iter().cloned().enumerate().collect();
+        for (which, to) in repeats {
+            let (original, event) = repeated[which.index(repeated.len())].clone();
+            let first = repeated.iter().position(|(index, _)| *index == original).unwrap();
+            let to = first + 1 + to.index(repeated.len() - first);
+            repeated.insert(to, (original, event));
+        }
+        let run = |events: &[(usize, Event)]| {
+            let mut workflow = workflow(1);
+            let mut finals: BTreeMap<String, Part> = BTreeMap::new();
+            for (offset, (index, event)) in (0..).zip(events) {
+                let position = Position { partition: 0, offset, appended: at(*index as i64) };
+                workflow.apply(position, event, at(1_000));
+                for part in workflow.parts.iter().filter(|part| part.is_final()) {
+                    let known = finals.entry(part.telemetry_id.clone()).or_insert_with(|| part.clone());
+                    // The forecast of a writer follows its loader; nothing else moves.
+                    let progress = part.progress;
+                    assert_eq!(*part, Part { progress, ..known.clone() });
+                    assert_eq!(part.progress.written, known.progress.written);
+                }
+            }
+            workflow.positions.clear();
+            workflow.updated_at = T0;
+            workflow
+        };
+        let straight: Vec<(usize, Event)> = once.into_iter().enumerate().collect();
+        prop_assert_eq!(run(&repeated), run(&straight));
+    }
+}
