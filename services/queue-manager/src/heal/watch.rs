@@ -22,18 +22,16 @@ impl Look<'_> {
     pub(super) fn watch(&self, workflow: &mut Workflow) {
         for index in 0..workflow.parts.len() {
             let part = &workflow.parts[index];
-            let job = self.jobs_of(workflow, &part.telemetry_id).current;
-            let idle_since = self.idle_since(workflow, part);
-            let behind = self.is_behind(workflow, part);
-            let part = &mut workflow.parts[index];
             if part.is_final() || part.stall == Some(Stall::Job) {
                 continue;
             }
-            match (behind, part.behind_since) {
-                (false, Some(_)) => part.behind_since = None,
-                (true, None) => part.behind_since = Some(self.seen.now),
-                _ => {}
-            }
+            let job = self.jobs_of(workflow, &part.telemetry_id).current;
+            let behind_since = self
+                .is_behind(workflow, part)
+                .then(|| part.behind_since.unwrap_or(self.seen.now));
+            workflow.parts[index].behind_since = behind_since;
+            let idle_since = self.idle_since(workflow, &workflow.parts[index]);
+            let part = &mut workflow.parts[index];
             if let Some(job) = job.filter(|job| is_up(job)) {
                 self.watch_part(part, job, idle_since);
             }
@@ -78,9 +76,8 @@ impl Look<'_> {
                     .map(|other| other.last_progress_at)
                     .max()
                     .flatten();
-                // Not before it was seen to be behind, which this look may be the first to see.
-                part.behind_since
-                    .map(|since| Some(since).max(own).max(moved))?
+                let behind_since = part.behind_since?;
+                Some(behind_since).max(own).max(moved)
             }
         }
     }

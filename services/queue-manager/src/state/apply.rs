@@ -175,8 +175,11 @@ impl Part {
             self.progress.count(event.event, &event.records);
         }
         let clock = (event.timestamp * 1_000.0) as i64;
-        self.progress
-            .measure(&mut self.sample, clock, &event.records);
+        // What an earlier run has done is no pace either.
+        if event.event != EventKind::Started || self.run == 1 {
+            self.progress
+                .measure(&mut self.sample, clock, &event.records);
+        }
         let moved = event.last_progress_at.map(|moved| (moved * 1_000.0) as i64);
         let has_moved = moved.is_some() && moved > self.moved_clock;
         if let (true, Some(moved)) = (has_moved, moved) {

@@ -66,19 +66,20 @@ impl Progress {
     pub(crate) fn measure(&mut self, sample: &mut Option<Sample>, at: i64, counts: &RecordCounts) {
         let done = counts.written + counts.rejected + counts.missing;
         let next = Sample { at, done };
+        if done < self.done() {
+            // It begins again lower, and what it catches up with is no pace.
+            *sample = None;
+            return;
+        }
         let Some(last) = *sample else {
             *sample = Some(next);
             return;
         };
-        if done < last.done {
-            *sample = Some(next);
-            return;
-        }
         if at <= last.at {
             return;
         }
         let seconds = (at - last.at) as f64 / 1_000.0;
-        let pace = (done - last.done) as f64 / seconds;
+        let pace = done.saturating_sub(last.done) as f64 / seconds;
         let rate = match self.rate {
             None => pace,
             Some(rate) => rate + (1.0 - (-seconds / SMOOTHING_SECS).exp()) * (pace - rate),

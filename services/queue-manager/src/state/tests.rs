@@ -409,8 +409,13 @@ fn a_rate_follows_the_pace_and_a_restart_that_begins_lower_does_not_break_it() {
             &mut workflow,
             loading(LOADER, 2, 6_000 + step * 10, Some(10_000)),
         );
-        assert!(rate(&workflow) >= 0.0);
+        assert!(
+            (10.0..=100.0).contains(&rate(&workflow)),
+            "{}",
+            rate(&workflow)
+        );
     }
+    assert!(rate(&workflow) < 11.0, "the pace of the last half minute");
     feed.say(&mut workflow, finished(LOADER, 2, 7_000));
     assert_eq!(workflow.parts[0].progress.percentage, Some(100.0));
     assert_eq!(workflow.parts[0].progress.expected_end, None);
