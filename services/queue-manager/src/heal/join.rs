@@ -44,6 +44,8 @@ impl Look<'_> {
         }
         if job.is_deleting {
             part.job.over_since = None;
+            let reason = || "its Job is being deleted".to_owned();
+            part.reason.get_or_insert_with(reason);
             return;
         }
         match job.phase {
@@ -53,7 +55,13 @@ impl Look<'_> {
             }
             JobPhase::Running => {
                 part.job.over_since = None;
-                self.join_running(part, job);
+                let is_heard = part.status == Status::Running || part.stall == Some(Stall::Idle);
+                match &job.trouble {
+                    Some(trouble) if words::keeps_from_starting(trouble) && !is_heard => {
+                        self.join_pending(part, Some(trouble));
+                    }
+                    _ => self.join_running(part, job),
+                }
             }
             JobPhase::Succeeded | JobPhase::Failed => {
                 let since = *part.job.over_since.get_or_insert(self.seen.now);
@@ -135,7 +143,18 @@ impl Look<'_> {
             let reason = format!("given up after {} Jobs: {reason}", part.attempts);
             part.end(Status::Error, Some(reason), now);
         } else {
-            let reason = words::of_failure(part, trouble);
+            self.replace(part, trouble);
+        }
+    }
+
+    /// Makes room for the next Job. That is made once this one is gone.
+    fn replace(&mut self, part: &mut Part, trouble: Option<&Trouble>) {
+        let reason = words::of_failure(part, trouble);
+        let asked = part.job.delete.map(|asked| asked.first_at);
+        if asked.is_some_and(|at| self.is_past(at, self.settings.delete_limit)) {
+            let reason = format!("{reason}; its Job could not be deleted");
+            part.end(Status::Error, Some(reason), self.seen.now);
+        } else {
             part.starting(Some(format!("{reason}; its Job is made anew")));
             self.delete(part, "its place is needed for the next");
         }

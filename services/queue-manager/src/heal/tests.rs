@@ -70,9 +70,9 @@ fn stop(telemetry_id: &str, drain: bool) -> Action {
     }
 }
 
-fn deleted(actions: &[Action]) -> Vec<&str> {
-    let name = |action| match action {
-        &Action::DeleteJob { ref name, .. } => Some(name.as_str()),
+fn deleted<'a>(actions: &'a [Action]) -> Vec<&'a str> {
+    let name = |action: &'a Action| match action {
+        Action::DeleteJob { name, .. } => Some(name.as_str()),
         _ => None,
     };
     actions.iter().filter_map(name).collect()
@@ -282,7 +282,7 @@ fn a_job_whose_node_went_is_deleted_and_replaced_once_nothing_of_it_lives() {
             "it is still there"
         );
         jobs[0].is_deleting = true;
-        assert_eq!(look(&mut workflow, 90, &jobs), [], "its pod may live");
+        assert_eq!(look(&mut workflow, 50, &jobs), [], "its pod may live");
         assert_eq!(status(&workflow, LOADER), Status::Starting);
         look(&mut workflow, 100, &jobs[1..]);
         assert_eq!(look(&mut workflow, 110, &jobs[1..]), [launch(LOADER, 2)]);
@@ -323,6 +323,62 @@ fn a_job_that_can_not_start_is_stalled_and_then_given_up() {
             "it keeps no place"
         );
     }
+}
+
+#[test]
+fn a_second_pod_that_can_not_start_shows_as_the_first_would() {
+    let (mut workflow, mut feed, mut jobs) = running();
+    feed.say(
+        &mut workflow,
+        interrupted(LOADER, 1, InterruptReason::Signal),
+    );
+    jobs[0] = troubled(jobs[0].clone(), TroubleKind::Unschedulable, "x");
+    look(&mut workflow, 5, &jobs);
+    assert_eq!(reason(&workflow, LOADER), "no node takes it: x");
+    assert_eq!(workflow.part(LOADER).unwrap().stall, Some(Stall::Job));
+    feed.say(&mut workflow, event(LOADER, 3, EventKind::Started));
+    look(&mut workflow, 6, &jobs);
+    assert_eq!(
+        status(&workflow, LOADER),
+        Status::Running,
+        "what was wrong at last is past"
+    );
+}
+
+#[test]
+fn a_job_that_is_in_the_way_and_can_not_be_deleted_ends_its_part() {
+    let (mut workflow, _, mut jobs) = running();
+    let lost = job(&workflow, LOADER, JobPhase::Failed);
+    jobs[0] = troubled(lost, TroubleKind::NodeLost, "node a");
+    look(&mut workflow, 5, &jobs);
+    look(&mut workflow, 15, &jobs);
+    look(&mut workflow, 314, &jobs);
+    assert!(!status(&workflow, LOADER).is_final());
+    look(&mut workflow, 315, &jobs);
+    assert_eq!(
+        reason(&workflow, LOADER),
+        "its node was lost: node a; its Job could not be deleted"
+    );
+}
+
+#[test]
+fn a_job_that_is_deleted_for_ever_is_stalled() {
+    let (mut workflow, mut feed, mut jobs) = running();
+    feed.say(
+        &mut workflow,
+        interrupted(LOADER, 1, InterruptReason::Signal),
+    );
+    jobs[0].is_deleting = true;
+    assert_eq!(look(&mut workflow, 5, &jobs), []);
+    assert_eq!(look(&mut workflow, 100, &jobs), []);
+    assert_eq!(status(&workflow, LOADER), Status::Stalled);
+    let words = reason(&workflow, LOADER).to_owned();
+    assert!(
+        words.ends_with("nothing was heard of it since 2024-08-01T08:13:23Z"),
+        "{words}"
+    );
+    look(&mut workflow, 200, &jobs);
+    assert_eq!(reason(&workflow, LOADER), words);
 }
 
 #[test]

@@ -14,7 +14,8 @@ use crate::{
 impl Look<'_> {
     /// Marks the parts that stand still, and those that do no longer.
     ///
-    /// **Silent**: no event for [`super::HealSettings::silent_after`] although its Job has a process.
+    /// **Silent**: no event for [`super::HealSettings::silent_after`] although its Job should have a
+    /// process, and however it came to that.
     ///
     /// **Idle**: events come, and records have not moved for [`super::HealSettings::idle_after`] although there are some:
     /// for a loader of a range always, for the writers of a collection if they have not written all that is published.
@@ -42,10 +43,12 @@ impl Look<'_> {
         let began = part.job.launched_at.unwrap_or(job.created);
         let heard = part.last_event_at.map_or(began, |at| at.max(began));
         if self.is_quiet(heard, self.settings.silent_after) {
-            part.stalled(
-                Stall::Silent,
-                format!("nothing was heard of it since {heard}"),
-            );
+            if part.stall != Some(Stall::Silent) {
+                let before = part.reason.take();
+                let before = before.map_or_else(String::new, |reason| format!("{reason}; "));
+                let reason = format!("{before}nothing was heard of it since {heard}");
+                part.stalled(Stall::Silent, reason);
+            }
             return;
         }
         let is_idle = |since: &TimestampMs| self.is_quiet(*since, self.settings.idle_after);
@@ -114,8 +117,9 @@ impl Look<'_> {
     }
 }
 
-/// Whether a process of it should be heard.
+/// Whether its process should be heard, or another one soon.
 fn is_up(job: &JobStatus) -> bool {
-    !job.is_deleting && job.phase == JobPhase::Running && job.alive > 0
+    job.is_deleting
+        || job.phase == JobPhase::Running
         || job.phase == JobPhase::Pending && job.trouble.is_none()
 }

@@ -54,3 +54,14 @@ pub(super) fn can_pass(trouble: Option<&Trouble>) -> bool {
         )
     })
 }
+
+/// Whether a process can't come up as long as it lasts.
+pub(super) fn keeps_from_starting(trouble: &Trouble) -> bool {
+    matches!(
+        trouble.kind,
+        TroubleKind::Image
+            | TroubleKind::Unschedulable
+            | TroubleKind::Container
+            | TroubleKind::Program
+    )
+}

@@ -313,6 +313,8 @@ fn a_later_process_takes_over_and_an_earlier_one_ends_nothing() {
         assert_eq!(status_of(&workflow, LOADER), Status::Running);
     }
     feed.say(&mut workflow, failed(LOADER, 6, true));
+    let after_its_last = feed.say(&mut workflow, loading(LOADER, 6, 9, None));
+    assert_eq!(after_its_last, Applied::PositionOnly);
     assert_eq!(
         feed.say(&mut workflow, finished(LOADER, 5, 9)),
         Applied::PositionOnly
@@ -584,7 +586,7 @@ fn the_document_has_this_shape_and_survives_the_store() {
 
 /// One event of a storm: which part, which process, and what it says.
 fn any_event() -> impl Strategy<Value = Event> {
-    let producers = prop::sample::select(vec![LOADER, WRITER]);
+    let producers = prop::sample::select(vec![LOADER, WRITER, LOADER, WRITER, "stranger__abc123"]);
     (producers, 1_u64..5, 1_u64..9, 0_usize..9, 0_u64..50).prop_map(
         |(producer, nth, seq, kind, written)| {
             let event = match kind {
@@ -689,6 +691,7 @@ proptest! {
             }
             workflow.positions.clear();
             workflow.updated_at = T0;
+            workflow.unknown_events = 0;
             workflow
         };
         let straight: Vec<(usize, Event)> = once.into_iter().enumerate().collect();
