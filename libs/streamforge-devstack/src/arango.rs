@@ -4,8 +4,7 @@
 //! what it answers is what ArangoDB 3.12 answers, down to `errorNum`, status and the form of numbers, and
 //! what it lacks it answers with 501 and the name of the thing, never with something that looks like
 //! success. It is no database for data that matters: there are no permissions beyond grants of whole
-//! databases, no transactions across requests, no indexes that make anything faster, and one form of
-//! query, described in `cursor/query.rs`.
+//! databases, no transactions across requests, and one form of query, described in `cursor/query.rs`.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -26,7 +25,6 @@ use std::{
     time::Duration,
 };
 
-use redb::ReadableTable as _;
 use serde_json::Value;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -38,6 +36,7 @@ mod connection;
 mod cursor;
 mod database;
 mod document;
+mod entry_key;
 mod error;
 mod faults;
 mod import;
@@ -47,6 +46,7 @@ mod record;
 mod router;
 mod state;
 mod store;
+mod tables;
 mod ttl;
 mod write;
 
@@ -65,7 +65,7 @@ const DEFAULT_JWT_LIFETIME: Duration = Duration::from_secs(3600);
 const DEFAULT_BODY_LIMIT_BYTES: usize = 1024 * 1024 * 1024;
 
 /// How often expired documents are looked for; ArangoDB's own default of `--ttl.frequency`.
-const TTL_INTERVAL: Duration = Duration::from_secs(30);
+const DEFAULT_TTL_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Why a server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -112,6 +112,7 @@ pub struct ArangoBuilder {
     place: Place,
     body_limit_bytes: usize,
     jwt_lifetime: Duration,
+    ttl_interval: Duration,
     port: u16,
 }
 
@@ -161,6 +162,12 @@ impl ArangoBuilder {
         self
     }
 
+    /// How often documents that a TTL index lets expire are removed.
+    pub fn ttl_interval(mut self, interval: Duration) -> Self {
+        self.ttl_interval = interval;
+        self
+    }
+
     /// The port on 127.0.0.1; 0 takes a free one.
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
@@ -194,7 +201,11 @@ impl ArangoBuilder {
         let stop = CancellationToken::new();
         let router = router::build(AppState::clone(&shared));
         let served = tokio::spawn(connection::serve(listener, router, stop.clone()));
-        let upkeep = tokio::spawn(keep_up(AppState::clone(&shared), stop.clone()));
+        let upkeep = tokio::spawn(keep_up(
+            AppState::clone(&shared),
+            self.ttl_interval,
+            stop.clone(),
+        ));
         let place = match &self.place {
             Place::Memory => "memory".to_owned(),
             Place::Folder(folder) => folder.display().to_string(),
@@ -229,6 +240,7 @@ impl ArangoServer {
             place: Place::Memory,
             body_limit_bytes: DEFAULT_BODY_LIMIT_BYTES,
             jwt_lifetime: DEFAULT_JWT_LIFETIME,
+            ttl_interval: DEFAULT_TTL_INTERVAL,
             port: 0,
         }
     }
@@ -296,9 +308,9 @@ impl Drop for ArangoServer {
 }
 
 /// Brings to disk what was written, and removes what has expired, until the server stops.
-async fn keep_up(state: AppState, stop: CancellationToken) {
+async fn keep_up(state: AppState, ttl_interval: Duration, stop: CancellationToken) {
     let mut sync = tokio::time::interval(store::SYNC_INTERVAL);
-    let mut expire = tokio::time::interval(TTL_INTERVAL);
+    let mut expire = tokio::time::interval(ttl_interval);
     loop {
         let work: fn(&Shared) -> Result<(), ApiError> = tokio::select! {
             () = stop.cancelled() => break,

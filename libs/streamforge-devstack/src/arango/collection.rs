@@ -1,14 +1,13 @@
 //! `/_api/collection`: listing, creating, describing, emptying and deleting collections.
 use axum::{Json, extract::State};
 use bytes::Bytes;
-use redb::ReadableTableMetadata as _;
 use serde_json::{Map, Value, json};
 
 use super::{
     catalog::{Collection, checked_name},
     error::{ApiError, Known},
     state::{AppState, PathParts, Query, Session, blocking, parse_json},
-    store::{definition, table_name},
+    tables,
 };
 
 /// Longest name of a collection, in bytes.
@@ -83,7 +82,7 @@ pub(crate) async fn create(State(state): State<AppState>, session: Session, body
                 cache_enabled,
                 indexes: Vec::new(),
             };
-            transaction.open_table(definition(&table_name(collection.id)))?;
+            tables::create(transaction, &collection)?;
             let database = catalog.databases.get_mut(&session.database);
             let database = database.ok_or(Known::DatabaseNotFound)?;
             database.collections.insert(name, collection.clone());
@@ -195,9 +194,8 @@ pub(crate) async fn truncate(
     blocking(state, move |state| {
         state.store.alter(|catalog, transaction| {
             let collection = catalog.collection(&session.database, &path.collection)?;
-            let table = table_name(collection.id);
-            transaction.delete_table(definition(&table))?;
-            transaction.open_table(definition(&table))?;
+            tables::delete(transaction, collection)?;
+            tables::create(transaction, collection)?;
             Ok(success(basic(collection)))
         })
     })
@@ -214,11 +212,11 @@ pub(crate) async fn remove(
     blocking(state, move |state| {
         state.store.alter(|catalog, transaction| {
             let found = catalog.collection(&session.database, &path.collection)?;
+            tables::delete(transaction, found)?;
             let (id, name) = (found.id, found.name.clone());
             if let Some(database) = catalog.databases.get_mut(&session.database) {
                 database.collections.remove(&name);
             }
-            transaction.delete_table(definition(&table_name(id)))?;
             Ok(success(json!({"id": id.to_string()})))
         })
     })

@@ -23,13 +23,13 @@ use super::{
     error::{ApiError, Known},
     record::Record,
     state::{AppState, PathParts, Session, Shared, blocking, parse_json},
-    store::Snapshot,
+    tables::Snapshot,
 };
 
 mod order;
 mod query;
 
-use query::Query;
+use query::{Query, Results};
 
 const DEFAULT_BATCH_SIZE: usize = 1000;
 
@@ -82,9 +82,41 @@ struct Settings {
 
 #[derive(Clone, Copy)]
 struct Statistics {
-    scanned: usize,
+    scanned_full: usize,
+    scanned_index: usize,
     matched: usize,
+    removed: usize,
     execution_secs: f64,
+}
+
+impl Statistics {
+    fn new(results: &Results, started: Instant) -> Self {
+        Self {
+            scanned_full: results.scanned_full,
+            scanned_index: results.scanned_index,
+            matched: results.matched,
+            removed: 0,
+            execution_secs: started.elapsed().as_secs_f64(),
+        }
+    }
+
+    fn extra(&self, full_count: bool) -> Value {
+        let scanned = self.scanned_full + self.scanned_index;
+        let mut statistics = json!({
+            "writesExecuted": self.removed,
+            "writesIgnored": 0,
+            "scannedFull": self.scanned_full,
+            "scannedIndex": self.scanned_index,
+            "filtered": scanned - self.matched,
+            "httpRequests": 0,
+            "executionTime": self.execution_secs,
+            "peakMemoryUsage": 0,
+        });
+        if full_count {
+            statistics["fullCount"] = json!(self.matched);
+        }
+        json!({"warnings": [], "stats": statistics})
+    }
 }
 
 #[derive(Serialize)]
@@ -145,19 +177,6 @@ impl Cursor {
             })
             .collect();
         let has_more = !self.is_exhausted();
-        let mut statistics = json!({
-            "writesExecuted": 0,
-            "writesIgnored": 0,
-            "scannedFull": self.statistics.scanned,
-            "scannedIndex": 0,
-            "filtered": self.statistics.scanned - self.statistics.matched,
-            "httpRequests": 0,
-            "executionTime": self.statistics.execution_secs,
-            "peakMemoryUsage": 0,
-        });
-        if self.settings.full_count {
-            statistics["fullCount"] = json!(self.statistics.matched);
-        }
         let body = BatchAnswer {
             result: result?,
             has_more,
@@ -165,7 +184,7 @@ impl Cursor {
             next_batch_id: has_more.then(|| self.next_batch.to_string()),
             count: self.settings.count.then_some(self.keys.len()),
             cached: false,
-            extra: json!({"warnings": [], "stats": statistics}),
+            extra: self.statistics.extra(self.settings.full_count),
             error: false,
             code: status.as_u16(),
         };
@@ -189,6 +208,13 @@ pub(crate) async fn create(
     };
     let settings = Settings::parse(&body)?;
     let query = parsed_query(&body)?;
+    if query.removes {
+        session.may_write()?;
+        return blocking(state, move |state| {
+            remove_found(state, &session.database, &query, &settings)
+        })
+        .await;
+    }
     blocking(state, move |state| {
         let mut cursor = evaluate(state, &session.database, &query, settings)?;
         cursor.advance();
@@ -275,17 +301,13 @@ fn evaluate(
 ) -> Result<Cursor, ApiError> {
     let started = Instant::now();
     let (collection, documents) = state.store.read(database, &query.collection)?;
-    let results = query.run(&documents)?;
+    let results = query.run(&documents, settings.full_count)?;
     Ok(Cursor {
         id: state.store.tick(),
         database: database.to_owned(),
         collection: collection.name,
         documents,
-        statistics: Statistics {
-            scanned: results.scanned,
-            matched: results.matched,
-            execution_secs: started.elapsed().as_secs_f64(),
-        },
+        statistics: Statistics::new(&results, started),
         keys: results.keys,
         handed_out: 0,
         next_batch: 1,
@@ -293,6 +315,41 @@ fn evaluate(
         expires: Instant::now() + settings.ttl,
         settings,
     })
+}
+
+/// Finds and removes in one transaction.
+fn remove_found(
+    state: &Shared,
+    database: &str,
+    query: &Query,
+    settings: &Settings,
+) -> Result<Response, ApiError> {
+    let started = Instant::now();
+    let statistics = state
+        .store
+        .write(database, &query.collection, false, |_, documents| {
+            let results = query.run(documents, settings.full_count)?;
+            for key in &results.keys {
+                documents.remove(key)?;
+            }
+            Ok(Statistics {
+                removed: results.keys.len(),
+                ..Statistics::new(&results, started)
+            })
+        })?;
+    state.tallies.add_written(statistics.removed);
+    let body = BatchAnswer {
+        result: Vec::new(),
+        has_more: false,
+        id: None,
+        next_batch_id: None,
+        count: settings.count.then_some(0),
+        cached: false,
+        extra: statistics.extra(settings.full_count),
+        error: false,
+        code: StatusCode::CREATED.as_u16(),
+    };
+    Ok((StatusCode::CREATED, Json(body)).into_response())
 }
 
 /// `PUT` or `POST /_api/cursor/{id}`: the next batch.

@@ -13,7 +13,7 @@ use super::{
     catalog::{Database, SYSTEM_DATABASE, checked_name},
     error::{ApiError, Known},
     state::{AppState, PathParts, Session, blocking, parse_json},
-    store::{definition, table_name},
+    tables,
 };
 
 /// Longest name of a database, in bytes.
@@ -122,7 +122,7 @@ pub(crate) async fn remove(
             let database = catalog.databases.remove(&name);
             let database = database.ok_or(Known::DatabaseNotFound)?;
             for collection in database.collections.values() {
-                transaction.delete_table(definition(&table_name(collection.id)))?;
+                tables::delete(transaction, collection)?;
             }
             Ok(())
         })

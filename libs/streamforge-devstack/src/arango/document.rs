@@ -13,7 +13,7 @@ use super::{
     error::{ApiError, Known},
     record::Record,
     state::{AppState, PathParts, Query, Session, blocking, header_text, parse_json},
-    store::Snapshot,
+    tables::Snapshot,
     write::{Batch, Change, OverwriteMode, Slot, WriteOptions, selected_key},
 };
 

@@ -12,7 +12,6 @@ use serde_json::Value;
 use super::{
     error::{ApiError, Known},
     state::{AppState, Query, Session, blocking, parse_json},
-    store::Documents,
     write::{Batch, OverwriteMode, WriteOptions},
 };
 
@@ -71,7 +70,7 @@ pub(crate) async fn import(
             wait_for_sync,
             |found, documents| {
                 if query.flag("overwrite", false) {
-                    remove_all(documents)?;
+                    documents.clear()?;
                 }
                 let mut batch = Batch {
                     store,
@@ -154,11 +153,6 @@ impl Format {
             }
         }
     }
-}
-
-fn remove_all(documents: &mut Documents<'_>) -> Result<(), ApiError> {
-    documents.retain(|_, _| false)?;
-    Ok(())
 }
 
 impl Tally {

@@ -1,8 +1,7 @@
 //! `/_api/index`: the primary index, persistent indexes and time-to-live indexes.
 //!
-//! Indexes are described, not built: queries read the whole collection, which is quick enough for
-//! development. What an index *means* is kept: a TTL index removes documents ([`super::ttl`]), and a
-//! unique one, which would have to refuse writes, is answered with 501.
+//! An index is built and kept with the documents ([`super::tables`]): queries use it where it fits, and a TTL index
+//! removes documents ([`super::ttl`]). A unique one, which would have to refuse writes, is answered with 501.
 use axum::{
     Json,
     extract::State,
@@ -16,6 +15,7 @@ use super::{
     catalog::{Collection, Index, IndexKind, checked_name},
     error::{ApiError, Known},
     state::{AppState, PathParts, Query, Session, blocking, parse_json},
+    tables,
 };
 
 /// Longest name of an index, in bytes.
@@ -148,7 +148,7 @@ pub(crate) async fn remove(
         return Err(Known::Forbidden.into());
     }
     blocking(state, move |state| {
-        state.store.alter(|catalog, _| {
+        state.store.alter(|catalog, transaction| {
             let collection = catalog.collection_mut(&session.database, &path.collection)?;
             let position = collection
                 .indexes
@@ -157,6 +157,7 @@ pub(crate) async fn remove(
             let index = collection
                 .indexes
                 .remove(position.ok_or(Known::IndexNotFound)?);
+            tables::delete_index(transaction, &index)?;
             let id = format!("{}/{}", collection.name, index.id);
             Ok(success(StatusCode::OK, json!({"id": id})))
         })
@@ -184,9 +185,10 @@ pub(crate) async fn create(
     state.store.collection(&session.database, &collection)?;
     let wanted = Wanted::parse(&parse_json(&body)?)?;
     blocking(state, move |state| {
-        state.store.alter(|catalog, _| {
+        state.store.alter(|catalog, transaction| {
             let collection = catalog.collection_mut(&session.database, &collection)?;
             let (index, is_new) = wanted.add_to(collection, state.store.tick())?;
+            tables::create(transaction, collection)?;
             let mut description = describe(collection, &index);
             description["isNewlyCreated"] = json!(is_new);
             let code = if is_new {

@@ -74,12 +74,18 @@ impl<'a> Record<'a> {
         serde_json::from_slice(self.json)
     }
 
-    /// The values of some attributes, in the order asked for; null for those that are not there.
-    pub(crate) fn pick(&self, names: &[&str]) -> Result<Vec<Value>, serde_json::Error> {
+    /// The values of some attributes, in the order asked for; null for those that are not there. `key` is what the
+    /// store has the record under.
+    pub(crate) fn pick(&self, key: &str, names: &[&str]) -> Result<Vec<Value>, serde_json::Error> {
         let mut picked = vec![Value::Null; names.len()];
         if !names.is_empty() {
             let mut json = serde_json::Deserializer::from_slice(self.json);
             json.deserialize_map(Pick(names, &mut picked))?;
+        }
+        for (value, name) in picked.iter_mut().zip(names) {
+            if *name == "_key" {
+                *value = Value::from(key);
+            }
         }
         Ok(picked)
     }

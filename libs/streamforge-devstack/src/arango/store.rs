@@ -16,13 +16,14 @@ use std::{
 };
 
 use redb::{
-    Database, Durability, ReadOnlyTable, ReadableDatabase as _, Table, TableDefinition,
-    WriteTransaction, backends::InMemoryBackend,
+    Database, Durability, ReadableDatabase as _, TableDefinition, WriteTransaction,
+    backends::InMemoryBackend,
 };
 
 use super::{
     catalog::{self, Catalog, Collection, SYSTEM_DATABASE},
     error::ApiError,
+    tables::{self, Documents, Snapshot},
 };
 
 /// Longest time that an answered write without `waitForSync` stays only in memory.
@@ -37,12 +38,6 @@ const CACHE_BYTES: usize = 32 * 1024 * 1024;
 const CATALOG: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("catalog");
 const CATALOG_KEY: &str = "catalog";
 
-type Bytes = &'static [u8];
-/// The documents of one collection while they are written.
-pub(crate) type Documents<'txn> = Table<'txn, &'static str, Bytes>;
-/// The documents of one collection as they were when reading began.
-pub(crate) type Snapshot = ReadOnlyTable<&'static str, Bytes>;
-
 /// Why the store could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -52,6 +47,8 @@ pub enum OpenError {
     Store(#[source] Box<redb::Error>),
     #[error("the list of collections in the store cannot be read")]
     Catalog(#[source] serde_json::Error),
+    #[error("an index of the store cannot be built: {0}")]
+    Index(String),
 }
 
 pub(crate) struct Store {
@@ -98,6 +95,7 @@ impl Store {
             };
             catalog.databases.insert(SYSTEM_DATABASE.to_owned(), system);
         }
+        build_missing_indexes(&database, &catalog)?;
         let store = Self {
             database,
             in_memory,
@@ -156,7 +154,7 @@ impl Store {
             transaction.set_durability(Durability::None)?;
         }
         let result = {
-            let mut documents = transaction.open_table(definition(&table_name(collection.id)))?;
+            let mut documents = Documents::open(&transaction, collection)?;
             work(collection, &mut documents)?
         };
         transaction.commit()?;
@@ -175,7 +173,7 @@ impl Store {
         let catalog = self.catalog();
         let collection = catalog.collection(database, collection)?.clone();
         let transaction = self.database.begin_read()?;
-        let documents = transaction.open_table(definition(&table_name(collection.id)))?;
+        let documents = Snapshot::open(&transaction, &collection)?;
         Ok((collection, documents))
     }
 
@@ -205,15 +203,90 @@ fn load_catalog(database: &Database) -> Result<Catalog, OpenError> {
     }
 }
 
+/// A store of an earlier version has indexes by name only.
+fn build_missing_indexes(database: &Database, catalog: &Catalog) -> Result<(), OpenError> {
+    let reading = database.begin_read().map_err(boxed)?;
+    let mut lacking = Vec::new();
+    for (_, collection) in catalog.collections() {
+        if !tables::are_there(&reading, collection).map_err(boxed)? {
+            lacking.push(collection);
+        }
+    }
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    let transaction = database.begin_write().map_err(boxed)?;
+    for collection in lacking {
+        tables::create(&transaction, collection)
+            .map_err(|error| OpenError::Index(error.message))?;
+    }
+    transaction.commit().map_err(boxed)
+}
+
 fn boxed(error: impl Into<redb::Error>) -> OpenError {
     OpenError::Store(Box::new(error.into()))
 }
 
-/// Name of the table that holds the documents of the collection with this id.
-pub(crate) fn table_name(collection_id: u64) -> String {
-    format!("documents/{collection_id}")
-}
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
 
-pub(crate) fn definition(name: &str) -> TableDefinition<'_, &'static str, Bytes> {
-    TableDefinition::new(name)
+    use super::*;
+    use crate::arango::{
+        catalog::{Index, IndexKind},
+        record::{Revision, encode},
+    };
+
+    /// The one collection, with an index on `at`.
+    fn catalog() -> Catalog {
+        let collection = Collection {
+            id: 7,
+            name: "c".to_owned(),
+            wait_for_sync: false,
+            cache_enabled: false,
+            indexes: vec![Index {
+                id: 8,
+                name: "by_time".to_owned(),
+                fields: vec!["at".to_owned()],
+                kind: IndexKind::Ttl {
+                    expire_after: 0.into(),
+                },
+            }],
+        };
+        let mut catalog = Catalog::default();
+        let system = catalog::Database {
+            id: 1,
+            collections: [("c".to_owned(), collection)].into(),
+        };
+        catalog.databases.insert(SYSTEM_DATABASE.to_owned(), system);
+        catalog
+    }
+
+    #[test]
+    fn a_store_of_an_earlier_version_gets_its_indexes_when_it_is_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::create(folder.path().join(FILE_NAME)).unwrap();
+        let transaction = database.begin_write().unwrap();
+        let table = TableDefinition::<&str, &[u8]>::new("documents/7");
+        let attributes = json!({"at": 5}).as_object().unwrap().clone();
+        transaction
+            .open_table(table)
+            .unwrap()
+            .insert("k", encode(Revision(1), &attributes).unwrap().as_slice())
+            .unwrap();
+        transaction
+            .open_table(CATALOG)
+            .unwrap()
+            .insert(
+                CATALOG_KEY,
+                serde_json::to_vec(&catalog()).unwrap().as_slice(),
+            )
+            .unwrap();
+        transaction.commit().unwrap();
+        drop(database);
+
+        let store = Store::open_folder(folder.path()).unwrap();
+        assert_eq!(super::super::ttl::remove_expired(&store, 4.0).unwrap(), 0);
+        assert_eq!(super::super::ttl::remove_expired(&store, 5.0).unwrap(), 1);
+    }
 }

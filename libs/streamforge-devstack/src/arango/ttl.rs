@@ -1,39 +1,34 @@
 //! Time-to-live indexes: documents whose time has come are removed, now and then.
-use redb::{ReadableTable as _, ReadableTableMetadata as _};
+use std::ops::Bound;
+
 use serde_json::Value;
 
 use super::{
     catalog::{Collection, IndexKind},
+    entry_key,
     error::ApiError,
-    record::Record,
     store::Store,
+    tables::{ReadDocuments, ReadEntries, Tables},
 };
 
 /// Removes everything that has expired at `now`, in Unix seconds; returns the number of documents.
 pub(crate) fn remove_expired(store: &Store, now: f64) -> Result<usize, ApiError> {
-    let mut due = Vec::new();
+    let mut ruled = Vec::new();
     for (database, collection) in store.catalog().collections() {
         if rule(collection).is_some() {
-            due.push((database.to_owned(), collection.name.clone()));
+            ruled.push((database.to_owned(), collection.name.clone()));
         }
     }
     let mut removed = 0;
-    for (database, name) in due {
+    for (database, name) in ruled {
+        let (collection, documents) = store.read(&database, &name)?;
+        if expired(&collection, &documents, now)?.is_empty() {
+            continue;
+        }
         removed += store.write(&database, &name, false, |collection, documents| {
-            let Some((field, after)) = rule(collection) else {
-                return Ok(0);
-            };
-            let mut expired = Vec::new();
-            for entry in documents.iter()? {
-                let (key, stored) = entry?;
-                let values = Record::decode(stored.value()).pick(&[field])?;
-                let since = values.first().and_then(unix_secs);
-                if since.is_some_and(|since| since + after <= now) {
-                    expired.push(key.value().to_owned());
-                }
-            }
+            let expired = expired(collection, documents, now)?;
             for key in &expired {
-                documents.remove(key.as_str())?;
+                documents.remove(key)?;
             }
             tracing::debug!(
                 collection = name,
@@ -47,17 +42,47 @@ pub(crate) fn remove_expired(store: &Store, now: f64) -> Result<usize, ApiError>
     Ok(removed)
 }
 
-/// The attribute with the time, and the seconds after it.
-fn rule(collection: &Collection) -> Option<(&str, f64)> {
-    collection
-        .indexes
-        .iter()
-        .find_map(|index| match &index.kind {
-            IndexKind::Ttl { expire_after } => {
-                Some((index.fields.first()?.as_str(), expire_after.as_f64()?))
+/// The keys of the documents whose time has come.
+fn expired<D: ReadDocuments, E: ReadEntries>(
+    collection: &Collection,
+    documents: &Tables<D, E>,
+    now: f64,
+) -> Result<Vec<String>, ApiError> {
+    let Some((position, after)) = rule(collection) else {
+        return Ok(Vec::new());
+    };
+    let due = now - after;
+    let mut last_number = Vec::new();
+    entry_key::push(&mut last_number, &Value::from(due));
+    let (numbers, texts) = ([entry_key::NUMBER], [entry_key::STRING]);
+    let mut keys = Vec::new();
+    for (from, last) in [(&numbers, last_number.as_slice()), (&texts, &texts)] {
+        let end = entry_key::behind(last);
+        let end = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let entries = &documents.indexes()[position].entries;
+        for entry in entries.range::<&[u8]>((Bound::Included(from.as_slice()), end))? {
+            let (_, entry) = entry?;
+            let (key, values) = entry.value();
+            let values: Vec<Value> = serde_json::from_slice(values)?;
+            if values
+                .first()
+                .and_then(unix_secs)
+                .is_some_and(|since| since <= due)
+            {
+                keys.push(key.to_owned());
             }
-            IndexKind::Persistent { .. } => None,
-        })
+        }
+    }
+    Ok(keys)
+}
+
+/// Which index it is, and the seconds after the time in its attribute.
+fn rule(collection: &Collection) -> Option<(usize, f64)> {
+    let mut indexes = collection.indexes.iter().enumerate();
+    indexes.find_map(|(position, index)| match &index.kind {
+        IndexKind::Ttl { expire_after } => Some((position, expire_after.as_f64()?)),
+        IndexKind::Persistent { .. } => None,
+    })
 }
 
 /// A time as ArangoDB's TTL indexes take it: Unix seconds or an ISO 8601 string. Others never expire.
@@ -78,7 +103,7 @@ mod tests {
 
     use super::super::{
         catalog::{self, Index},
-        store::{definition, table_name},
+        tables,
         write::{Batch, WriteOptions},
     };
     use super::*;
@@ -100,7 +125,7 @@ mod tests {
             }],
         };
         let created = store.alter(|catalog, transaction| {
-            transaction.open_table(definition(&table_name(7)))?;
+            tables::create(transaction, &collection)?;
             let system = catalog.databases.get_mut(catalog::SYSTEM_DATABASE).unwrap();
             system.collections.insert("c".to_owned(), collection);
             Ok(())

@@ -3,14 +3,14 @@
 //! Works on an open table inside somebody else's transaction. A document that cannot be written is a
 //! [`Slot`] holding the error, and the batch goes on; an `Err` beside it means that the store itself
 //! failed and that the whole batch must be given up.
-use redb::ReadableTable as _;
 use serde_json::{Map, Value, value::RawValue};
 
 use super::{
     error::{ApiError, Known},
     faults::Rejection,
     record::{self, Record, Revision},
-    store::{Documents, Store},
+    store::Store,
+    tables::Documents,
 };
 
 /// What an insert does when the key is there already.

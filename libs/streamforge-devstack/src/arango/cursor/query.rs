@@ -2,47 +2,63 @@
 //!
 //! ```text
 //! FOR d IN @@collection
-//!   [FILTER d.open_time >= @start AND d.open_time < @end]
-//!   [SORT d.open_time [ASC | DESC]]
+//!   [FILTER d.status IN @list AND (d.time < @time OR d.time == @time AND d.name != @name)]
+//!   [SORT d.time [ASC | DESC], d.name [ASC | DESC]]
 //!   [LIMIT [offset,] count]
-//!   RETURN d
+//!   RETURN d | REMOVE d IN @@collection
 //! ```
 //!
-//! Any attribute at the top level will do, names may stand where bind variables stand, and numbers where
-//! values stand. Everything else is answered with 501 and what it was.
-use std::{cmp::Ordering, collections::BTreeSet};
+//! Comparisons are `==`, `!=`, `<`, `<=`, `>`, `>=`, `IN` and `NOT IN`, joined by `AND`, `OR` and parentheses. Any
+//! attribute at the top level will do, names may stand where bind variables stand, and numbers where values stand.
+//! Everything else is answered with 501 and what it was. How a query is read is in [`parser`], which index helps it
+//! in [`plan`].
+use std::cmp::Ordering;
 
-use redb::ReadableTable as _;
 use serde_json::{Map, Value};
 
 use super::{
     super::{
-        error::{ApiError, Known},
+        error::ApiError,
         record::Record,
-        store::Snapshot,
+        tables::{ReadDocuments, ReadEntries, Tables},
     },
     order,
 };
 
+mod parser;
+mod plan;
 mod tokens;
 
-use tokens::{Token, Tokens};
+use plan::Plan;
 
 #[derive(Debug, PartialEq)]
 pub(super) struct Query {
     pub(super) collection: String,
-    conditions: Vec<Condition>,
-    sort: Option<Sort>,
+    /// All that filter and sort look at; they name them by their position.
+    attributes: Vec<String>,
+    filter: Condition,
+    sort: Vec<Sort>,
     offset: usize,
     limit: Option<usize>,
+    /// Whether the documents are removed, not returned.
+    pub(super) removes: bool,
 }
 
-/// `attribute comparison value`, all of which must hold.
+/// What a document must be like.
 #[derive(Debug, PartialEq)]
-struct Condition {
-    attribute: String,
-    comparison: Comparison,
-    value: Value,
+enum Condition {
+    All(Vec<Condition>),
+    Any(Vec<Condition>),
+    Compare {
+        attribute: usize,
+        comparison: Comparison,
+        value: Value,
+    },
+    OneOf {
+        attribute: usize,
+        values: Vec<Value>,
+        negated: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -50,345 +66,188 @@ enum Comparison {
     Less,
     LessOrEqual,
     Equal,
+    NotEqual,
     GreaterOrEqual,
     Greater,
 }
 
 #[derive(Debug, PartialEq)]
 struct Sort {
-    attribute: String,
+    attribute: usize,
     descending: bool,
 }
 
 /// What a query found.
+#[derive(Default)]
 pub(super) struct Results {
     /// Of the documents to return, in their order.
     pub(super) keys: Vec<String>,
     /// How many documents were looked at.
-    pub(super) scanned: usize,
-    /// How many passed the filter, before `LIMIT`.
+    pub(super) scanned_full: usize,
+    /// How many entries of an index were.
+    pub(super) scanned_index: usize,
+    /// How many passed the filter, before `LIMIT`. Of those looked at: a full count has to be asked for.
     pub(super) matched: usize,
+}
+
+/// A document that passed the filter.
+struct Found {
+    key: String,
+    /// By which it is sorted.
+    values: Vec<Value>,
 }
 
 impl Query {
     pub(super) fn parse(text: &str, variables: &Map<String, Value>) -> Result<Self, ApiError> {
-        let mut parser = Parser {
-            tokens: Tokens::new(text),
-            variables,
-            used: BTreeSet::new(),
-        };
-        let query = parser.query()?;
-        let undeclared = variables.keys().find(|name| !parser.used.contains(*name));
-        match undeclared {
-            Some(name) => Err(ApiError::about(Known::BindParameterUndeclared, name)),
-            None => Ok(query),
-        }
+        parser::parse(text, variables)
     }
 
-    pub(super) fn run(&self, documents: &Snapshot) -> Result<Results, ApiError> {
-        let conditions = self
-            .conditions
-            .iter()
-            .map(|condition| condition.attribute.as_str());
-        let sorted_by = self.sort.iter().map(|sort| sort.attribute.as_str());
-        let wanted: Vec<&str> = conditions.chain(sorted_by).collect();
-
-        let mut found: Vec<(Option<Value>, String)> = Vec::new();
-        let mut scanned = 0;
-        for entry in documents.iter()? {
-            let (key, stored) = entry?;
-            scanned += 1;
-            let mut values = Record::decode(stored.value()).pick(&wanted)?;
-            for (value, name) in values.iter_mut().zip(&wanted) {
-                if *name == "_key" {
-                    *value = Value::from(key.value());
-                }
-            }
-            let sorted_by = self.sort.as_ref().and_then(|_| values.pop());
-            let holds = |(condition, value): (&Condition, &Value)| condition.holds(value);
-            if self.conditions.iter().zip(&values).all(holds) {
-                found.push((sorted_by, key.value().to_owned()));
-            }
+    /// Looks for the documents. Without `full_count` it may stop as soon as it has enough.
+    pub(super) fn run<D: ReadDocuments, E: ReadEntries>(
+        &self,
+        tables: &Tables<D, E>,
+        full_count: bool,
+    ) -> Result<Results, ApiError> {
+        if let Some(plan) = Plan::best(self, tables.indexes())
+            && let Some(results) = self.read_index(tables, &plan, full_count)?
+        {
+            return Ok(results);
         }
-        if let Some(sort) = &self.sort {
-            found.sort_by(|(left, _), (right, _)| {
-                let null = &Value::Null;
-                let order = order::compare(
-                    left.as_ref().unwrap_or(null),
-                    right.as_ref().unwrap_or(null),
-                );
+        let names = self.names();
+        let mut results = Results::default();
+        let mut found = Vec::new();
+        for entry in tables.iter()? {
+            let (key, stored) = entry?;
+            results.scanned_full += 1;
+            let values = Record::decode(stored.value()).pick(key.value(), &names)?;
+            found.extend(self.matching(key.value(), values));
+        }
+        self.sort(&mut found);
+        Ok(self.cut(results, found))
+    }
+
+    /// None if the index's order is not the query's after all.
+    fn read_index<D: ReadDocuments, E: ReadEntries>(
+        &self,
+        tables: &Tables<D, E>,
+        plan: &Plan,
+        full_count: bool,
+    ) -> Result<Option<Results>, ApiError> {
+        let names = self.names();
+        let enough = match self.limit {
+            Some(limit) if plan.is_sorted && !full_count => self.offset.saturating_add(limit),
+            _ => usize::MAX,
+        };
+        let mut results = Results::default();
+        let mut found = Vec::new();
+        let mut range = plan.entries(tables.indexes())?;
+        while found.len() < enough
+            && let Some(entry) = plan.next(&mut range)
+        {
+            let (_, entry) = entry?;
+            let (key, indexed) = entry.value();
+            results.scanned_index += 1;
+            let values = match &plan.covering {
+                Some(positions) => plan::values(positions, key, indexed)?,
+                None => {
+                    let stored = tables.get(key)?;
+                    let stored = stored.ok_or(super::Known::Internal)?;
+                    Record::decode(stored.value()).pick(key, &names)?
+                }
+            };
+            let matching = self.matching(key, values);
+            let is_known = |found: &Found| found.values.iter().all(plan::is_exact);
+            if plan.is_sorted && !matching.as_ref().is_none_or(is_known) {
+                return Ok(None);
+            }
+            found.extend(matching);
+        }
+        if !plan.is_sorted {
+            self.sort(&mut found);
+        }
+        Ok(Some(self.cut(results, found)))
+    }
+
+    fn names(&self) -> Vec<&str> {
+        self.attributes.iter().map(String::as_str).collect()
+    }
+
+    fn matching(&self, key: &str, values: Vec<Value>) -> Option<Found> {
+        self.filter.holds(&values).then(|| Found {
+            key: key.to_owned(),
+            values: self
+                .sort
+                .iter()
+                .map(|sort| values[sort.attribute].clone())
+                .collect(),
+        })
+    }
+
+    fn sort(&self, found: &mut [Found]) {
+        if self.sort.is_empty() {
+            return;
+        }
+        found.sort_by(|left, right| {
+            let pairs = left.values.iter().zip(&right.values);
+            let mut orders = self.sort.iter().zip(pairs).map(|(sort, (left, right))| {
+                let order = order::compare(left, right);
                 if sort.descending {
                     order.reverse()
                 } else {
                     order
                 }
             });
-        }
+            orders
+                .find(|order| order.is_ne())
+                .unwrap_or(Ordering::Equal)
+        });
+    }
+
+    fn cut(&self, results: Results, found: Vec<Found>) -> Results {
         let matched = found.len();
-        let keys = found.into_iter().map(|(_, key)| key).skip(self.offset);
-        let keys = keys.take(self.limit.unwrap_or(usize::MAX)).collect();
-        Ok(Results {
-            keys,
-            scanned,
+        let keys = found.into_iter().map(|found| found.key).skip(self.offset);
+        Results {
+            keys: keys.take(self.limit.unwrap_or(usize::MAX)).collect(),
             matched,
-        })
+            ..results
+        }
     }
 }
 
 impl Condition {
-    fn holds(&self, value: &Value) -> bool {
-        let order = order::compare(value, &self.value);
-        match self.comparison {
-            Comparison::Less => order == Ordering::Less,
-            Comparison::LessOrEqual => order != Ordering::Greater,
-            Comparison::Equal => order == Ordering::Equal,
-            Comparison::GreaterOrEqual => order != Ordering::Less,
-            Comparison::Greater => order == Ordering::Greater,
-        }
-    }
-}
-
-struct Parser<'a> {
-    tokens: Tokens<'a>,
-    variables: &'a Map<String, Value>,
-    /// The bind variables met so far.
-    used: BTreeSet<String>,
-}
-
-/// What the parser does not understand, as the error that says so.
-fn lacking(token: Option<Token<'_>>) -> ApiError {
-    let token = token.map_or("the end of the query".to_owned(), |token| {
-        format!("`{token}`")
-    });
-    ApiError::lacking(format!(
-        "AQL beyond `FOR d IN @@collection FILTER d.open_time >= @start AND d.open_time < @end \
-         SORT d.open_time LIMIT n RETURN d`; it stopped at {token}"
-    ))
-}
-
-impl<'a> Parser<'a> {
-    fn query(&mut self) -> Result<Query, ApiError> {
-        self.keyword("FOR")?;
-        let variable = self.name()?;
-        self.keyword("IN")?;
-        let collection = self.collection()?;
-        let mut conditions = Vec::new();
-        while self.tokens.take_keyword("FILTER") {
-            loop {
-                conditions.push(self.condition(variable)?);
-                if !self.tokens.take_keyword("AND") && !self.tokens.take_symbol("&&") {
-                    break;
-                }
+    fn holds(&self, values: &[Value]) -> bool {
+        match self {
+            Self::All(all) => all.iter().all(|condition| condition.holds(values)),
+            Self::Any(any) => any.iter().any(|condition| condition.holds(values)),
+            Self::Compare {
+                attribute,
+                comparison,
+                value,
+            } => comparison.holds(order::compare(&values[*attribute], value)),
+            Self::OneOf {
+                attribute,
+                values: list,
+                negated,
+            } => {
+                let is_equal = |value| order::compare(&values[*attribute], value).is_eq();
+                list.iter().any(is_equal) != *negated
             }
         }
-        let sort = match self.tokens.take_keyword("SORT") {
-            true => Some(self.sort(variable)?),
-            false => None,
-        };
-        let (offset, limit) = match self.tokens.take_keyword("LIMIT") {
-            true => self.limit()?,
-            false => (0, None),
-        };
-        self.keyword("RETURN")?;
-        let returned = self.tokens.next();
-        let rest = self.tokens.next();
-        if returned != Some(Token::Name(variable)) || rest.is_some() {
-            return Err(lacking(rest.or(returned)));
-        }
-        Ok(Query {
-            collection,
-            conditions,
-            sort,
-            offset,
-            limit,
-        })
-    }
-
-    fn keyword(&mut self, keyword: &str) -> Result<(), ApiError> {
-        match self.tokens.take_keyword(keyword) {
-            true => Ok(()),
-            false => Err(lacking(self.tokens.next())),
-        }
-    }
-
-    fn name(&mut self) -> Result<&'a str, ApiError> {
-        match self.tokens.next() {
-            Some(Token::Name(name)) => Ok(name),
-            other => Err(lacking(other)),
-        }
-    }
-
-    fn collection(&mut self) -> Result<String, ApiError> {
-        match self.tokens.next() {
-            Some(Token::Name(name)) => Ok(name.to_owned()),
-            Some(Token::CollectionVariable(name)) => {
-                let name = format!("@{name}");
-                match self.variable(&name)? {
-                    Value::String(collection) => Ok(collection),
-                    _ => Err(ApiError::about(Known::BindParameterType, name)),
-                }
-            }
-            other => Err(lacking(other)),
-        }
-    }
-
-    fn variable(&mut self, name: &str) -> Result<Value, ApiError> {
-        self.used.insert(name.to_owned());
-        let value = self.variables.get(name).cloned();
-        value.ok_or_else(|| ApiError::about(Known::BindParameterMissing, name))
-    }
-
-    fn attribute(&mut self, variable: &str) -> Result<String, ApiError> {
-        match self.tokens.next() {
-            Some(Token::Name(name)) if name == variable => {}
-            other => return Err(lacking(other)),
-        }
-        if !self.tokens.take_symbol(".") {
-            return Err(lacking(self.tokens.next()));
-        }
-        Ok(self.name()?.to_owned())
-    }
-
-    fn condition(&mut self, variable: &str) -> Result<Condition, ApiError> {
-        let attribute = self.attribute(variable)?;
-        let comparison = match self.tokens.next() {
-            Some(Token::Symbol("<")) => Comparison::Less,
-            Some(Token::Symbol("<=")) => Comparison::LessOrEqual,
-            Some(Token::Symbol("==")) => Comparison::Equal,
-            Some(Token::Symbol(">=")) => Comparison::GreaterOrEqual,
-            Some(Token::Symbol(">")) => Comparison::Greater,
-            other => return Err(lacking(other)),
-        };
-        let value = match self.tokens.next() {
-            Some(Token::Variable(name)) => self.variable(name)?,
-            Some(Token::Number(text)) => number(text)?,
-            other => return Err(lacking(other)),
-        };
-        Ok(Condition {
-            attribute,
-            comparison,
-            value,
-        })
-    }
-
-    fn sort(&mut self, variable: &str) -> Result<Sort, ApiError> {
-        let attribute = self.attribute(variable)?;
-        let descending = self.tokens.take_keyword("DESC");
-        if !descending {
-            self.tokens.take_keyword("ASC");
-        }
-        Ok(Sort {
-            attribute,
-            descending,
-        })
-    }
-
-    fn limit(&mut self) -> Result<(usize, Option<usize>), ApiError> {
-        let first = self.quantity()?;
-        match self.tokens.take_symbol(",") {
-            true => Ok((first, Some(self.quantity()?))),
-            false => Ok((0, Some(first))),
-        }
-    }
-
-    fn quantity(&mut self) -> Result<usize, ApiError> {
-        let (value, shown) = match self.tokens.next() {
-            Some(Token::Number(text)) => (number(text)?, text),
-            Some(Token::Variable(name)) => (self.variable(name)?, name),
-            other => return Err(lacking(other)),
-        };
-        let quantity = value.as_u64().and_then(|value| usize::try_from(value).ok());
-        quantity.ok_or_else(|| ApiError::about(Known::BindParameterType, shown))
     }
 }
 
-fn number(text: &str) -> Result<Value, ApiError> {
-    serde_json::from_str(text).map_err(|_| lacking(Some(Token::Number(text))))
+impl Comparison {
+    fn holds(self, order: Ordering) -> bool {
+        match self {
+            Self::Less => order.is_lt(),
+            Self::LessOrEqual => order.is_le(),
+            Self::Equal => order.is_eq(),
+            Self::NotEqual => order.is_ne(),
+            Self::GreaterOrEqual => order.is_ge(),
+            Self::Greater => order.is_gt(),
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn parse(text: &str, variables: Value) -> Result<Query, ApiError> {
-        Query::parse(text, variables.as_object().unwrap())
-    }
-
-    #[test]
-    fn the_whole_form_is_understood() {
-        let query = parse(
-            "FOR d IN @@collection FILTER d.open_time >= @start && d.open_time < 20\n\
-             SORT d.open_time DESC LIMIT 5, @count RETURN d",
-            json!({"@collection": "c", "start": 10, "count": 3}),
-        );
-        let condition = |comparison, value| Condition {
-            attribute: "open_time".to_owned(),
-            comparison,
-            value,
-        };
-        let expected = Query {
-            collection: "c".to_owned(),
-            conditions: vec![
-                condition(Comparison::GreaterOrEqual, json!(10)),
-                condition(Comparison::Less, json!(20)),
-            ],
-            sort: Some(Sort {
-                attribute: "open_time".to_owned(),
-                descending: true,
-            }),
-            offset: 5,
-            limit: Some(3),
-        };
-        assert_eq!(query.unwrap(), expected);
-        assert!(
-            parse("for x in `odd name` return x", json!({}))
-                .unwrap()
-                .sort
-                .is_none()
-        );
-    }
-
-    #[test]
-    fn anything_else_is_named() {
-        for (text, stopped_at) in [
-            ("RETURN 1", "`RETURN`"),
-            ("FOR d IN c", "the end of the query"),
-            ("FOR d IN c RETURN d._key", "`.`"),
-            ("FOR d IN c RETURN e", "`e`"),
-            ("FOR d IN c COLLECT WITH COUNT INTO n RETURN n", "`COLLECT`"),
-            ("FOR d IN c FILTER d.a != 1 RETURN d", "`!`"),
-            ("FOR d IN c FILTER d.a == 'x' RETURN d", "`'`"),
-            ("FOR d IN c FILTER d.a == 1 OR d.b == 2 RETURN d", "`OR`"),
-            ("FOR d IN c FILTER e.a == 1 RETURN d", "`e`"),
-            ("FOR d IN c INSERT d INTO e", "`INSERT`"),
-        ] {
-            let error = parse(text, json!({})).unwrap_err();
-            assert_eq!((error.status, error.num), (501, 9), "{text}");
-            assert!(
-                error
-                    .message
-                    .ends_with(&format!("it stopped at {stopped_at}")),
-                "{error:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn bind_variables_are_checked() {
-        let query = "FOR d IN @@c FILTER d.a >= @x RETURN d";
-        for (variables, num) in [
-            (json!({"@c": "c"}), 1551),
-            (json!({"x": 1}), 1551),
-            (json!({"@c": 7, "x": 1}), 1553),
-            (json!({"@c": "c", "x": 1, "y": 2}), 1552),
-        ] {
-            assert_eq!(
-                parse(query, variables.clone()).unwrap_err().num,
-                num,
-                "{variables}"
-            );
-        }
-    }
-}
+mod tests;

@@ -122,7 +122,7 @@ const NEW_COLLECTION: &str = r#"{"name":"c2"}"#;
 /// Who asks what, and the HTTP status and `errorNum` of the answer.
 type GrantCase = (&'static str, Method, &'static str, &'static str, (u16, i64));
 
-const GRANT_CASES: [GrantCase; 15] = [
+const GRANT_CASES: [GrantCase; 16] = [
     // Access is checked before existence.
     (
         "writer",
@@ -221,6 +221,13 @@ const GRANT_CASES: [GrantCase; 15] = [
         "/_db/unknown/_api/version",
         "",
         (404, 1228),
+    ),
+    (
+        "reader",
+        Method::POST,
+        "/_db/d/_api/cursor",
+        r#"{"query":"FOR d IN c REMOVE d IN c"}"#,
+        (403, 1004),
     ),
     (
         "maker",

@@ -71,9 +71,65 @@ async fn queries_filter_sort_and_limit() {
             json!({"@c": "c", "k": "k5"}),
             "k5",
         ),
+        (
+            "FOR d IN @@c FILTER d.open_time IN @list OR d._key == @k SORT d.open_time DESC RETURN d",
+            json!({"@c": "c", "list": [2, 4, 40], "k": "none"}),
+            "k5 k7 none",
+        ),
+        (
+            "FOR d IN @@c FILTER d.open_time NOT IN @list AND d.open_time != 5 SORT d.open_time, d._key RETURN d",
+            json!({"@c": "c", "list": [0, 1, 2, 3, null]}),
+            "k5 k3 k2 k1 k0",
+        ),
     ] {
         assert_eq!(keys(&root, query, variables).await, expected, "{query}");
     }
+}
+
+#[tokio::test]
+async fn an_index_that_has_the_order_is_read_only_as_far_as_needed() {
+    let root = with_documents().await;
+    let index = json!({"type": "persistent", "fields": ["open_time"], "name": "by_time"});
+    root.post("/_api/index?collection=c", index).await;
+    let newest = "FOR d IN c SORT d.open_time DESC LIMIT 2 RETURN d";
+    let query = json!({ "query": newest });
+    let reply = root.post("/_api/cursor", query.clone()).await.body;
+    assert_eq!(keys_of(&reply), "k0 k1");
+    let statistics = &reply["extra"]["stats"];
+    assert_eq!(
+        (&statistics["scannedIndex"], &statistics["scannedFull"]),
+        (&json!(2), &json!(0))
+    );
+    // The index follows what is written.
+    root.delete("/_api/document/c/k0").await;
+    root.patch("/_api/document/c/k9", json!({"open_time": 100}))
+        .await;
+    assert_eq!(keys(&root, newest, json!({})).await, "k9 k1");
+    root.delete("/_api/index/c/by_time").await;
+    let reply = root.post("/_api/cursor", query).await.body;
+    assert_eq!(keys_of(&reply), "k9 k1");
+    assert_eq!(reply["extra"]["stats"]["scannedIndex"], 0);
+}
+
+#[tokio::test]
+async fn a_query_removes_what_it_finds() {
+    let root = with_documents().await;
+    let query = "FOR d IN @@c FILTER d.open_time < @end AND d.open_time != @none REMOVE d IN @@c";
+    let variables = json!({"@c": "c", "end": 7, "none": null});
+    let query = json!({"query": query, "bindVars": variables});
+    let written = root.server.counters().documents_written;
+    let removed = root.post("/_api/cursor", query.clone()).await;
+    assert_eq!(removed.status, 201);
+    assert_eq!(
+        (&removed.body["result"], &removed.body["hasMore"]),
+        (&json!([]), &json!(false))
+    );
+    assert_eq!(removed.body["extra"]["stats"]["writesExecuted"], 7);
+    assert_eq!(root.server.counters().documents_written, written + 7);
+    let left = keys(&root, "FOR d IN c RETURN d", json!({})).await;
+    assert_eq!(left, "k0 k1 k2 none");
+    let again = root.post("/_api/cursor", query).await;
+    assert_eq!(again.body["extra"]["stats"]["writesExecuted"], 0);
 }
 
 #[tokio::test]

@@ -1,4 +1,6 @@
 //! What stays when a server stops and starts again in the same folder.
+use std::time::Duration;
+
 use serde_json::json;
 use streamforge_devstack::arango::{ArangoServer, StartError};
 
@@ -52,6 +54,26 @@ async fn a_folder_keeps_everything() {
     assert!(next["_key"].as_str() > generated["_key"].as_str());
     assert_ne!(next["_rev"], generated["_rev"]);
     root.server.stop().await;
+}
+
+#[tokio::test]
+async fn what_has_expired_goes_by_itself() {
+    let builder = ArangoServer::builder().ttl_interval(Duration::from_millis(50));
+    let root = Root::start_with(builder).await;
+    let index = json!({"type": "ttl", "fields": ["at"], "expireAfter": 0});
+    root.post("/_api/index?collection=c", index).await;
+    let documents = json!([
+        {"_key": "past", "at": 1_722_470_400},
+        {"_key": "future", "at": 4_000_000_000_u64},
+    ]);
+    root.post("/_api/document/c", documents).await;
+    let gone = tokio::time::timeout(Duration::from_secs(10), async {
+        while !root.stored("past").is_null() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    gone.await.unwrap();
+    assert!(!root.stored("future").is_null());
 }
 
 #[tokio::test]

@@ -23,7 +23,7 @@ impl fmt::Display for Token<'_> {
     }
 }
 
-const LONG_SYMBOLS: [&str; 4] = [">=", "<=", "==", "&&"];
+const LONG_SYMBOLS: [&str; 6] = [">=", "<=", "==", "!=", "&&", "||"];
 
 /// The tokens of a text, one after the other.
 #[derive(Clone)]
