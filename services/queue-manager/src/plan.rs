@@ -18,7 +18,7 @@ pub enum Role {
 }
 
 /// A workflow: names and workers. Nothing of it exists yet.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// Names it everywhere.
     pub queue_id: QueueId,
@@ -36,6 +36,10 @@ pub struct Plan {
     pub kafka_topic: Option<String>,
     /// Its partitions; loaders are told by `TOPIC_PARTITIONS`.
     pub partitions: u32,
+    /// Its replicas, as `TOPIC_REPLICATION` has them; None is the broker's default.
+    pub replication: Option<u32>,
+    /// Hours until its records are deleted, as `TOPIC_RETENTION_HOURS` has them.
+    pub retention_hours: u32,
     /// Loaders first.
     pub workers: Vec<PlannedWorker>,
 }

@@ -14,6 +14,16 @@ pub struct Fault {
 }
 
 impl Fault {
+    /// The variable's name.
+    pub fn variable(&self) -> &str {
+        &self.variable
+    }
+
+    /// What it should be; empty where the whole text says it in other words.
+    pub fn expected(&self) -> &str {
+        &self.expected
+    }
+
     pub(super) fn missing(variable: &Variable) -> Self {
         let name = variable.alias.map_or(variable.name.to_owned(), |alias| {
             format!("{} (or {alias})", variable.name)
@@ -128,6 +138,11 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
+    /// Each fault, for whoever says it in words of his own.
+    pub fn each(&self) -> &[Fault] {
+        &self.faults
+    }
+
     /// Each fault, one line.
     pub fn faults(&self) -> impl Iterator<Item = String> + '_ {
         self.faults.iter().map(Fault::to_string)

@@ -16,6 +16,9 @@ pub enum InvalidName {
     /// No queue id.
     #[error("{0:?} is no queue id, expected wf- and then up to 125 of a-z A-Z 0-9 . _ -")]
     QueueId(String),
+    /// No last part of a queue id.
+    #[error("{0:?} is no short, expected 6 of a-z and 0-9")]
+    Short(String),
     /// No type of workflow.
     #[error(
         "{0:?} is no type, expected api_candles_<interval>, api_trades, ws_candles_<interval>, ws_trades, ws_orderbook or dummy"
@@ -203,13 +206,52 @@ print_as_text!(Symbol, QueueId);
 
 /// `wf-{symbol}-{type}-{yyyymmdd}-{short}`: a new id for a workflow launched at `launched`, its last part random.
 pub fn new_queue_id(symbol: &Symbol, kind: WorkflowKind, launched: TimestampMs) -> QueueId {
-    const LETTERS: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
-    let mut rng = rand::rng();
-    let short: String = (0..6)
-        .map(|_| char::from(LETTERS[rng.random_range(0..LETTERS.len())]))
-        .collect();
+    queue_id(symbol, kind, launched, &Short::random())
+}
+
+/// `wf-{symbol}-{type}-{yyyymmdd}-{short}`, with the UTC day of the launch.
+pub fn queue_id(
+    symbol: &Symbol,
+    kind: WorkflowKind,
+    launched: TimestampMs,
+    short: &Short,
+) -> QueueId {
     let day = launched.to_jiff().strftime("%Y%m%d");
     QueueId(format!("wf-{}-{kind}-{day}-{short}", symbol.to_lower()))
+}
+
+/// Six of `[a-z0-9]`, which tell workflows of one symbol, type and day apart.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Short(String);
+
+impl Short {
+    const LETTERS: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+    const LEN: usize = 6;
+
+    /// A new one.
+    pub fn random() -> Self {
+        let mut rng = rand::rng();
+        let letter = |_| char::from(Self::LETTERS[rng.random_range(0..Self::LETTERS.len())]);
+        Self((0..Self::LEN).map(letter).collect())
+    }
+}
+
+impl FromStr for Short {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.len() == Self::LEN && text.bytes().all(|byte| Self::LETTERS.contains(&byte)) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidName::Short(text.to_owned()))
+        }
+    }
+}
+
+impl fmt::Display for Short {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 /// The last part of a queue id, which tells workflows of one symbol, type and day apart.
@@ -250,6 +292,25 @@ pub fn telemetry_id(target: &str, queue_id: &QueueId, nth: u32) -> String {
     } else {
         format!("{target}__{short}")
     }
+}
+
+/// `job-{target}-{symbol}-{short}`: a worker's Job; the second of a service has `-2`, its second run `-r2`, and so on.
+///
+/// For a `queue_id` as [`queue_id()`] makes them and a target of a-z, 0-9 and inner `-` it is a DNS-1123 label: at most
+/// 63 characters. Should it be longer, the symbol is cut, since the short alone tells Jobs of one target apart.
+pub fn job_name(target: &str, symbol: &Symbol, queue_id: &QueueId, nth: u32, run: u32) -> String {
+    const LONGEST: usize = 63;
+    let mut end = format!("-{}", short_of(queue_id));
+    if nth > 1 {
+        end.push_str(&format!("-{nth}"));
+    }
+    if run > 1 {
+        end.push_str(&format!("-r{run}"));
+    }
+    let mut name = format!("job-{target}-{}", symbol.to_lower());
+    name.truncate(LONGEST.saturating_sub(end.len()));
+    name.truncate(name.trim_end_matches('-').len());
+    name + &end
 }
 
 /// `{queue_id}-{service}-{collection}`: the consumer group that the writers of one collection share.
@@ -321,6 +382,45 @@ mod tests {
         assert_eq!(short_of(&one).len(), 6);
         assert_ne!(one, two);
         assert_eq!(one.as_str().parse::<QueueId>().unwrap(), one);
+    }
+
+    #[test]
+    fn jobs_are_told_apart_by_target_number_and_run() {
+        let symbol: Symbol = "BTCUSDT".parse().unwrap();
+        let short: Short = "abc123".parse().unwrap();
+        let id = queue_id(
+            &symbol,
+            WorkflowKind::ApiCandles(Interval::Month1),
+            day(),
+            &short,
+        );
+        for (nth, run, name) in [
+            (1, 1, "job-arango-candles-btcusdt-abc123"),
+            (2, 1, "job-arango-candles-btcusdt-abc123-2"),
+            (1, 2, "job-arango-candles-btcusdt-abc123-r2"),
+            (2, 3, "job-arango-candles-btcusdt-abc123-2-r3"),
+        ] {
+            assert_eq!(job_name("arango-candles", &symbol, &id, nth, run), name);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_job_name_is_a_dns_label(
+            target in "[a-z][a-z0-9-]{0,28}[a-z0-9]",
+            symbol in "[A-Z0-9]{2,20}",
+            interval in proptest::sample::select(&Interval::ALL[..]),
+            nth in 1_u32..=16,
+            run in 1_u32..,
+        ) {
+            let symbol: Symbol = symbol.parse().unwrap();
+            let id = new_queue_id(&symbol, WorkflowKind::ApiCandles(interval), day());
+            let name = job_name(&target, &symbol, &id, nth, run);
+            assert!(name.len() <= 63, "{name}");
+            let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+            assert!(name.bytes().all(legal) && !name.ends_with('-'), "{name}");
+            assert!(name.starts_with(&format!("job-{target}")) && name.contains(short_of(&id)), "{name}");
+        }
     }
 
     #[test]
