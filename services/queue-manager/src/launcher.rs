@@ -2,6 +2,8 @@
 //!
 //! What a Job's end means for a workflow, and whether there is a next one, is not a launcher's job.
 
+pub mod kubernetes;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
