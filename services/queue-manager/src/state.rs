@@ -119,6 +119,10 @@ pub struct Workflow {
     pub kafka_topic: Option<String>,
     /// Its partitions.
     pub partitions: u32,
+    /// Its replicas; None is the broker's default.
+    pub replication: Option<u32>,
+    /// Hours until its records are deleted.
+    pub retention_hours: u32,
     /// Where it is; derived from its parts.
     pub status: Status,
     /// For people: why it is there.
@@ -185,6 +189,8 @@ impl Workflow {
             time_range: plan.time_range.clone(),
             kafka_topic: plan.kafka_topic.clone(),
             partitions: plan.partitions,
+            replication: plan.replication,
+            retention_hours: plan.retention_hours,
             status: Status::Pending,
             reason: None,
             launcher: launcher.to_owned(),

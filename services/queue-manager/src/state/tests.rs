@@ -51,6 +51,8 @@ pub(crate) fn plan(writers: u32) -> Plan {
         launched: T0,
         kafka_topic: Some("wf-btcusdt-api_candles_1m-20240801-abc123-data".to_owned()),
         partitions: 1,
+        replication: None,
+        retention_hours: 168,
         workers,
     }
 }
