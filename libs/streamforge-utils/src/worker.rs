@@ -5,6 +5,7 @@
 
 mod cli;
 mod failure;
+pub mod job;
 mod obey;
 
 use std::{panic::AssertUnwindSafe, process::ExitCode, time::Duration};

@@ -20,7 +20,9 @@ use std::{
 
 use anyhow::Context;
 use futures::future::try_join_all;
-use streamforge_utils::{config::Vars, protocol::TimestampMs, shutdown::StopSignal};
+use streamforge_utils::{
+    config::Vars, protocol::TimestampMs, shutdown::StopSignal, worker::job::inherited,
+};
 use tokio::time::Instant;
 
 use crate::{
@@ -37,7 +39,7 @@ use logs::Logs;
 use plan::{PlanError, Workflow};
 use progress::Screen;
 use summary::{Counted, Outcome, Report, WorkflowReport};
-use workers::{Worker, inherited};
+use workers::Worker;
 
 /// How long the last events of workers that have ended may take to be read.
 const LAST_EVENTS_LIMIT: Duration = Duration::from_secs(5);

@@ -16,52 +16,15 @@ use serde::Serialize;
 use streamforge_utils::{
     config::Vars,
     shutdown::StopSignal,
-    worker::{EXIT_CONFIG, EXIT_PERMANENT},
+    worker::job::{BACKOFF_LIMIT, backoff, can_pass},
 };
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
-/// How often a worker that failed is started again: the `backoffLimit` of our Jobs.
-const BACKOFF_LIMIT: u32 = 2;
 /// Before the first new start; it doubles. A Job waits for 10 s, which is too long to look at.
 const BACKOFF: Duration = Duration::from_secs(1);
 /// From SIGTERM to SIGKILL: the grace of a worker, and its last event.
 const END_LIMIT: Duration = Duration::from_secs(30);
-
-/// What is handed on of this process's environment, where it is set. Everything else that a worker knows is its
-/// configuration.
-const INHERITED: [&str; 7] = [
-    "PATH",
-    "HOME",
-    "TMPDIR",
-    "TZ",
-    "LD_LIBRARY_PATH",
-    "RUST_BACKTRACE",
-    "LOG_LEVEL",
-];
-/// What a worker needs besides to reach the world outside.
-const OUTSIDE: [&str; 10] = [
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "ALL_PROXY",
-    "NO_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "all_proxy",
-    "no_proxy",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-];
-
-/// The part of `vars` that a worker inherits; `outside` if it talks to more than this machine.
-pub(super) fn inherited(vars: &Vars, outside: bool) -> Vars {
-    let more: &[&str] = if outside { &OUTSIDE } else { &[] };
-    INHERITED
-        .iter()
-        .chain(more)
-        .filter_map(|name| Some(((*name).to_owned(), vars.get(*name)?.clone())))
-        .collect()
-}
 
 /// How a worker's last process ended, and how many there were.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -131,10 +94,10 @@ impl Worker {
             };
             let status = status.with_context(|| format!("wait for {}", self.service))?;
             let ended = Ended::new(status, attempts);
-            if end.is_cancelled() || !can_pass(status) || attempts > BACKOFF_LIMIT {
+            if end.is_cancelled() || !can_pass(status.code()) || attempts > BACKOFF_LIMIT {
                 return Ok(ended);
             }
-            let backoff = BACKOFF * 2_u32.pow(attempts - 1);
+            let backoff = backoff(BACKOFF, attempts);
             say(format!(
                 "{} ended with {}; starting it again in {backoff:?}, attempt {} of {}",
                 self.service,
@@ -181,12 +144,6 @@ async fn finish(child: &mut Child, stop: &StopSignal) -> io::Result<ExitStatus> 
     child.wait().await
 }
 
-/// Whether a Job would start it again: always, unless its `podFailurePolicy` knows the exit code.
-fn can_pass(status: ExitStatus) -> bool {
-    let is = |code: u8| status.code() == Some(i32::from(code));
-    !(status.success() || is(EXIT_CONFIG) || is(EXIT_PERMANENT))
-}
-
 fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit code {code}"),
@@ -198,40 +155,6 @@ fn describe(status: ExitStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn starts_again_what_a_job_would() {
-        let exited = |code: i32| ExitStatus::from_raw(code << 8);
-        for (status, again) in [
-            (exited(0), false),
-            (exited(1), true),
-            (exited(70), false),
-            (exited(78), false),
-            (exited(143), true),
-            (ExitStatus::from_raw(9), true),
-        ] {
-            assert_eq!(can_pass(status), again, "{status}");
-        }
-    }
-
-    #[test]
-    fn a_worker_inherits_no_settings() {
-        let vars: Vars = [
-            ("PATH", "/bin"),
-            ("KAFKA_USER", "me"),
-            ("HTTPS_PROXY", "http://proxy"),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into();
-        assert_eq!(
-            inherited(&vars, false).into_keys().collect::<Vec<_>>(),
-            ["PATH"]
-        );
-        assert_eq!(
-            inherited(&vars, true).into_keys().collect::<Vec<_>>(),
-            ["HTTPS_PROXY", "PATH"]
-        );
-    }
 
     #[test]
     fn says_how_a_worker_ended() {
