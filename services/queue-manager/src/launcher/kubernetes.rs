@@ -277,10 +277,7 @@ impl Launcher for KubernetesLauncher {
                 previous: status::has_restarted(&pod),
                 ..LogParams::default()
             };
-            match self
-                .ask(&doing, self.pods.logs(&pod_name, &params))
-                .await?
-            {
+            match self.ask(&doing, self.pods.logs(&pod_name, &params)).await? {
                 Ok(log) => return Ok(Some(log)),
                 // The pod is gone, or its container was not started yet: the one before may have a log.
                 Err(kube::Error::Api(status)) if matches!(status.code, 400 | 404) => {}

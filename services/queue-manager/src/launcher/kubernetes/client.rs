@@ -38,8 +38,7 @@ pub async fn config(context: Option<&str>) -> Result<Config, LaunchError> {
         .await
         .map_err(|error| error.to_string()),
     };
-    found
-        .map_err(|error| LaunchError::Refused(format!("can't tell where Kubernetes is: {error}")))
+    found.map_err(|error| LaunchError::Refused(format!("can't tell where Kubernetes is: {error}")))
 }
 
 /// A client that retries what can pass, for a few seconds.

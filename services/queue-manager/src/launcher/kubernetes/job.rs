@@ -7,9 +7,8 @@ use std::{collections::BTreeMap, time::Duration};
 use k8s_openapi::{
     api::{
         batch::v1::{
-            Job, JobSpec as BatchJobSpec, PodFailurePolicy,
-            PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyOnPodConditionsPattern,
-            PodFailurePolicyRule,
+            Job, JobSpec as BatchJobSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement,
+            PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
         },
         core::v1::{
             Capabilities, ConfigMapEnvSource, Container, ContainerPort, EnvFromSource, EnvVar,

@@ -4,7 +4,9 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use k8s_openapi::api::core::v1::{Affinity, LocalObjectReference, ResourceRequirements, Toleration};
+use k8s_openapi::api::core::v1::{
+    Affinity, LocalObjectReference, ResourceRequirements, Toleration,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -282,17 +284,47 @@ targets:
     fn a_typing_error_is_refused_and_named() {
         let cases = [
             ("al: {}", "unknown field `al`"),
-            ("all: {tolerations: [{key: a, efect: NoSchedule}]}", "unknown fields: all.tolerations[0].efect"),
-            ("targets: {dummy-service: {resources: {limit: {cpu: '1'}}}}", "unknown fields: targets.dummy-service.resources.limit"),
-            ("all: {affinity: {nodeAfinity: {}, podAffinity: {x: 1}}}", "unknown fields: all.affinity.podAffinity.x"),
-            ("all: {securityContext: {privileged: true}}", "unknown field `securityContext`"),
+            (
+                "all: {tolerations: [{key: a, efect: NoSchedule}]}",
+                "unknown fields: all.tolerations[0].efect",
+            ),
+            (
+                "targets: {dummy-service: {resources: {limit: {cpu: '1'}}}}",
+                "unknown fields: targets.dummy-service.resources.limit",
+            ),
+            (
+                "all: {affinity: {nodeAfinity: {}, podAffinity: {x: 1}}}",
+                "unknown fields: all.affinity.podAffinity.x",
+            ),
+            (
+                "all: {securityContext: {privileged: true}}",
+                "unknown field `securityContext`",
+            ),
             ("all: {tolerations: 3}", "tolerations"),
-            ("all: {imagePullPolicy: Sometimes}", "imagePullPolicy: unknown variant `Sometimes`"),
-            ("all: {labels: {queue_id: x}}", "all.labels.queue_id: is set by queue-manager"),
-            ("all: {annotations: {streamforge/run: '9'}}", "all.annotations.streamforge/run: is set by queue-manager"),
-            ("all: {labels: {team: 'a b'}}", "all.labels.team: has a value that is no label"),
-            ("all: {labels: {'a b': c}}", "all.labels.a b: is no name that Kubernetes takes"),
-            ("all: {priorityClassName: a, priorityClassName: b}", "duplicate"),
+            (
+                "all: {imagePullPolicy: Sometimes}",
+                "imagePullPolicy: unknown variant `Sometimes`",
+            ),
+            (
+                "all: {labels: {queue_id: x}}",
+                "all.labels.queue_id: is set by queue-manager",
+            ),
+            (
+                "all: {annotations: {streamforge/run: '9'}}",
+                "all.annotations.streamforge/run: is set by queue-manager",
+            ),
+            (
+                "all: {labels: {team: 'a b'}}",
+                "all.labels.team: has a value that is no label",
+            ),
+            (
+                "all: {labels: {'a b': c}}",
+                "all.labels.a b: is no name that Kubernetes takes",
+            ),
+            (
+                "all: {priorityClassName: a, priorityClassName: b}",
+                "duplicate",
+            ),
         ];
         for (text, expected) in cases {
             let error = Overrides::parse(text).unwrap_err().to_string();

@@ -67,7 +67,12 @@ pub(super) fn is_alive(pod: &Pod) -> bool {
 
 /// In the order in which they were made.
 pub(super) fn sort_by_age(pods: &mut [&Pod]) {
-    pods.sort_by_key(|pod| (created(pod.metadata.creation_timestamp.as_ref()), pod.name_any()));
+    pods.sort_by_key(|pod| {
+        (
+            created(pod.metadata.creation_timestamp.as_ref()),
+            pod.name_any(),
+        )
+    });
 }
 
 /// Its container waits to be started again, so that what it said stands in the log of the one before.

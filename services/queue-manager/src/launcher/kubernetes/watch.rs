@@ -161,7 +161,11 @@ impl Watched {
     pub(super) fn leftover(&self, name: &str) -> Option<Arc<Pod>> {
         let is_left = |pod: &Pod| {
             status::owner(pod).is_some_and(|(owner, uid)| {
-                owner == name && self.jobs.find(|job| job.uid().as_deref() == Some(uid)).is_none()
+                owner == name
+                    && self
+                        .jobs
+                        .find(|job| job.uid().as_deref() == Some(uid))
+                        .is_none()
             })
         };
         self.pods
@@ -284,7 +288,9 @@ async fn follow<K: Followed>(
     shared: Arc<Shared>,
 ) {
     let seconds = u32::try_from(WATCH_FOR.as_secs()).unwrap_or(u32::MAX);
-    let config = watcher::Config::default().labels(&selector).timeout(seconds);
+    let config = watcher::Config::default()
+        .labels(&selector)
+        .timeout(seconds);
     let pauses = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(250))
         .with_max_delay(LONGEST_PAUSE)

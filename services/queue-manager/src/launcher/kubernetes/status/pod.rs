@@ -173,7 +173,10 @@ fn ended(end: &ContainerStateTerminated) -> Found {
             let signal = code - 128;
             (
                 TroubleKind::Signal(signal),
-                with(format!("ended by {} (exit code {code})", signal_name(signal))),
+                with(format!(
+                    "ended by {} (exit code {code})",
+                    signal_name(signal)
+                )),
             )
         }
         _ => {
@@ -231,10 +234,7 @@ fn lost(pod: &Pod, now: TimestampMs) -> Option<Found> {
             "its node does not answer, so it may still run".to_owned(),
         ));
     }
-    // The time by which it should be gone.
-    let until = pod.metadata.deletion_timestamp.as_ref()?;
-    let overdue = now.as_millis() - created(Some(until)).as_millis();
-    if overdue > OVERDUE_MS {
+    if let Some(overdue) = overdue(pod, now) {
         return Some((
             TroubleKind::NodeLost,
             format!(
@@ -244,6 +244,14 @@ fn lost(pod: &Pod, now: TimestampMs) -> Option<Found> {
         ));
     }
     disrupted(pod)
+}
+
+/// Milliseconds since it should have been gone, if it was told to go and that was long ago.
+fn overdue(pod: &Pod, now: TimestampMs) -> Option<i64> {
+    // Not the time at which it was told so: the one by which its grace ends.
+    let until = pod.metadata.deletion_timestamp.as_ref()?;
+    let overdue = now.as_millis() - created(Some(until)).as_millis();
+    (overdue > OVERDUE_MS).then_some(overdue)
 }
 
 /// What it waits for before its program can start.
@@ -276,9 +284,16 @@ fn waiting(pod: &Pod, now: TimestampMs) -> Option<Found> {
             explain("its program can't be started"),
         )),
         Some(
-            "CreateContainerConfigError" | "CreateContainerError" | "CreatePodSandboxError"
-            | "PreCreateHookError" | "PostStartHookError" | "PreStartHookError",
-        ) => Some((TroubleKind::Container, explain("its container can't be made"))),
+            "CreateContainerConfigError"
+            | "CreateContainerError"
+            | "CreatePodSandboxError"
+            | "PreCreateHookError"
+            | "PostStartHookError"
+            | "PreStartHookError",
+        ) => Some((
+            TroubleKind::Container,
+            explain("its container can't be made"),
+        )),
         _ => not_made(pod, now),
     }
 }

@@ -1,0 +1,505 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+const NOW: &str = "2024-08-01T12:00:00Z";
+
+fn now() -> TimestampMs {
+    NOW.parse().unwrap()
+}
+
+fn annotations() -> Value {
+    json!({
+        "streamforge/queue-id": "wf-btcusdt-api_candles_1m-20240801-abc123",
+        "streamforge/run": "2",
+        "streamforge/attempt": "1",
+        "streamforge/telemetry-id": "arango-candles__abc123",
+    })
+}
+
+/// A Job with this status, made 30 s ago.
+fn job(status: Value) -> Job {
+    serde_json::from_value(json!({
+        "metadata": {
+            "name": "job-a", "uid": "uid-1", "annotations": annotations(),
+            "creationTimestamp": "2024-08-01T11:59:30Z",
+        },
+        "spec": {"activeDeadlineSeconds": 3600, "template": {}},
+        "status": status,
+    }))
+    .unwrap()
+}
+
+/// The `nth` pod of it.
+fn pod(nth: u32, status: Value) -> Pod {
+    serde_json::from_value(json!({
+        "metadata": {
+            "name": format!("job-a-{nth}"), "annotations": annotations(),
+            "creationTimestamp": format!("2024-08-01T11:59:3{nth}Z"),
+            "ownerReferences": [{
+                "apiVersion": "batch/v1", "kind": "Job", "name": "job-a", "uid": "uid-1",
+                "controller": true,
+            }],
+        },
+        "spec": {"nodeName": "node-1", "containers": []},
+        "status": status,
+    }))
+    .unwrap()
+}
+
+fn deleting(mut pod: Pod, until: &str) -> Pod {
+    pod.metadata.deletion_timestamp = Some(Time(until.parse().unwrap()));
+    pod
+}
+
+fn running() -> Value {
+    container("Running", json!({"running": {}}))
+}
+
+fn exited(code: i32) -> Value {
+    container(
+        "Failed",
+        json!({"terminated": {"exitCode": code, "reason": "Error"}}),
+    )
+}
+
+fn waits(reason: &str) -> Value {
+    container(
+        "Pending",
+        json!({"waiting": {"reason": reason, "message": "why"}}),
+    )
+}
+
+fn container(phase: &str, state: Value) -> Value {
+    json!({
+        "phase": phase,
+        "containerStatuses": [{
+            "name": "worker", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state,
+        }],
+    })
+}
+
+fn scheduled(status: &str, message: &str, since: &str) -> Value {
+    json!({"phase": "Pending", "conditions": [{
+        "type": "PodScheduled", "status": status, "reason": "Unschedulable", "message": message,
+        "lastTransitionTime": since,
+    }]})
+}
+
+fn disrupted(mut status: Value, reason: &str) -> Value {
+    status["conditions"] = json!([{
+        "type": "DisruptionTarget", "status": "True", "reason": reason, "message": "why",
+    }]);
+    status
+}
+
+fn ends(kind: &str, reason: &str, message: &str) -> Value {
+    json!({"conditions": [{
+        "type": kind, "status": "True", "reason": reason, "message": message,
+        "lastTransitionTime": NOW,
+    }]})
+}
+
+fn one(job: Job, pods: Vec<Pod>) -> JobStatus {
+    let pods: Vec<Arc<Pod>> = pods.into_iter().map(Arc::new).collect();
+    let mut statuses = join(&[Arc::new(job)], &pods, now());
+    assert_eq!(statuses.len(), 1);
+    statuses.remove(0)
+}
+
+#[test]
+fn phases_come_from_conditions_and_pods() {
+    use JobPhase::{Failed, Pending, Running, Succeeded};
+    let done = json!({"phase": "Succeeded"});
+    // Status of the Job, of its pods; phase, starts, alive.
+    let cases = [
+        (json!({}), vec![], Pending, 0, 0),
+        (json!({"active": 1}), vec![], Pending, 0, 1),
+        (
+            json!({"active": 1}),
+            vec![waits("ContainerCreating")],
+            Pending,
+            0,
+            1,
+        ),
+        (json!({"active": 1}), vec![running()], Running, 1, 1),
+        // The first one failed, the next one is waited for, then there, then running.
+        (json!({"failed": 1}), vec![exited(1)], Running, 1, 0),
+        (
+            json!({"failed": 1, "active": 1}),
+            vec![exited(1), waits("")],
+            Running,
+            1,
+            1,
+        ),
+        (
+            json!({"failed": 1, "active": 1}),
+            vec![exited(1), running()],
+            Running,
+            2,
+            1,
+        ),
+        // The pods of earlier tries are gone already.
+        (
+            json!({"failed": 2, "active": 1}),
+            vec![running()],
+            Running,
+            3,
+            1,
+        ),
+        (
+            ends("SuccessCriteriaMet", "", ""),
+            vec![done.clone()],
+            Succeeded,
+            1,
+            0,
+        ),
+        (
+            ends("Complete", "", ""),
+            vec![exited(1), done],
+            Succeeded,
+            2,
+            0,
+        ),
+        // It is settled that it fails, and its pod still runs.
+        (
+            ends("FailureTarget", "DeadlineExceeded", ""),
+            vec![running()],
+            Failed,
+            1,
+            1,
+        ),
+        (
+            ends("Failed", "DeadlineExceeded", ""),
+            vec![exited(143)],
+            Failed,
+            1,
+            0,
+        ),
+        // A node that does not answer: nobody knows whether it runs.
+        (
+            json!({"active": 1}),
+            vec![json!({"phase": "Unknown"})],
+            Pending,
+            0,
+            1,
+        ),
+        (json!({"terminating": 1}), vec![], Pending, 0, 1),
+    ];
+    for (status, pods, phase, starts, alive) in cases {
+        let shown = format!("{status} {pods:?}");
+        let pods = (1..).zip(pods).map(|(nth, status)| pod(nth, status));
+        let found = one(job(status), pods.collect());
+        assert_eq!(
+            (found.phase, found.starts, found.alive),
+            (phase, starts, alive),
+            "{shown}"
+        );
+        assert_eq!((found.run, found.attempt), (2, 1));
+    }
+}
+
+#[test]
+fn an_end_has_a_time_once_nothing_runs() {
+    let cases = [
+        (json!({"active": 1}), None),
+        (ends("FailureTarget", "DeadlineExceeded", ""), None),
+        (ends("Failed", "DeadlineExceeded", ""), Some(now())),
+        (ends("Complete", "", ""), Some(now())),
+    ];
+    for (status, expected) in cases {
+        assert_eq!(one(job(status.clone()), vec![]).ended, expected, "{status}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_pod_is_said_in_words() {
+    use TroubleKind::{
+        Container, Evicted, ExitCode, Image, NodeLost, OutOfMemory, Program, Signal, Unknown,
+        Unschedulable,
+    };
+    let evicted = json!({"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."});
+    let refused =
+        json!({"phase": "Failed", "reason": "OutOfmemory", "message": "Node didn't have enough"});
+    let shut = json!({"phase": "Failed", "reason": "Terminated", "message": "Pod was terminated in response to imminent node shutdown."});
+    let killed = container(
+        "Failed",
+        json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}}),
+    );
+    let start = container(
+        "Failed",
+        json!({"terminated": {"exitCode": 128, "reason": "StartError", "message": "exec: \"x\": not found"}}),
+    );
+    let logged = container(
+        "Failed",
+        json!({"terminated": {"exitCode": 70, "reason": "Error",
+        "message": "{\"level\":\"INFO\"}\n{\"level\":\"ERROR\",\"fields\":{\"message\":\"Ended\",\"error\":\"unknown symbol\"}}\n"}}),
+    );
+    let plain = container(
+        "Failed",
+        json!({"terminated": {"exitCode": 78, "message": "KAFKA_TOPIC is missing\n"}}),
+    );
+    let bare = json!({"phase": "Failed"});
+    let cases = [
+        (
+            waits("ErrImagePull"),
+            Image,
+            "its image can't be pulled (ErrImagePull: why)",
+        ),
+        (waits("ImagePullBackOff"), Image, "ImagePullBackOff"),
+        (waits("InvalidImageName"), Image, "InvalidImageName"),
+        (
+            waits("CreateContainerConfigError"),
+            Container,
+            "its container can't be made (CreateContainerConfigError: why)",
+        ),
+        (waits("RunContainerError"), Program, "can't be started"),
+        (
+            scheduled("False", "0/3 nodes are available", NOW),
+            Unschedulable,
+            "no node takes it: 0/3 nodes are available",
+        ),
+        (
+            scheduled("True", "", "2024-08-01T11:50:00Z"),
+            Container,
+            "not there after 600 s",
+        ),
+        (
+            evicted,
+            Evicted,
+            "evicted by its node: The node was low on resource: memory.",
+        ),
+        (
+            refused,
+            Unschedulable,
+            "its node does not take it: OutOfmemory: Node didn't have enough",
+        ),
+        (shut, Evicted, "its node shut down: Pod was terminated"),
+        (
+            disrupted(exited(143), "EvictionByEvictionAPI"),
+            Evicted,
+            "evicted, as when its node is drained: why",
+        ),
+        (
+            disrupted(exited(143), "PreemptionByScheduler"),
+            Evicted,
+            "preempted by a pod of higher priority: why",
+        ),
+        (
+            disrupted(exited(143), "TerminationByKubelet"),
+            Evicted,
+            "evicted by its node: why",
+        ),
+        (
+            disrupted(exited(143), "DeletionByTaintManager"),
+            NodeLost,
+            "its node does not answer or no longer bears it: why",
+        ),
+        (
+            disrupted(bare.clone(), "DeletionByPodGC"),
+            NodeLost,
+            "its node is gone: why",
+        ),
+        // What is final is final on a drained node, too.
+        (
+            disrupted(exited(70), "EvictionByEvictionAPI"),
+            ExitCode(70),
+            "no retry can mend it",
+        ),
+        (
+            disrupted(running(), "DeletionByTaintManager"),
+            NodeLost,
+            "does not answer",
+        ),
+        (json!({"phase": "Unknown"}), NodeLost, "may still run"),
+        (
+            json!({"phase": "Running", "reason": "NodeLost"}),
+            NodeLost,
+            "may still run",
+        ),
+        (killed, OutOfMemory, "used more memory than its limit"),
+        (
+            start,
+            Program,
+            "its program can't be started: exec: \"x\": not found",
+        ),
+        (
+            exited(1),
+            ExitCode(1),
+            "exit code 1, something did not come back in time",
+        ),
+        (exited(3), ExitCode(3), "exit code 3"),
+        (exited(137), Signal(9), "ended by SIGKILL (exit code 137)"),
+        (exited(143), Signal(15), "SIGTERM"),
+        (
+            logged,
+            ExitCode(70),
+            "no retry can mend it: Ended: unknown symbol",
+        ),
+        (
+            plain,
+            ExitCode(78),
+            "its configuration is wrong: KAFKA_TOPIC is missing",
+        ),
+        (bare, Unknown, "nothing says why"),
+    ];
+    for (status, kind, expected) in cases {
+        let trouble = one(job(json!({"active": 1})), vec![pod(1, status.clone())])
+            .trouble
+            .unwrap_or_else(|| panic!("no trouble in {status}"));
+        assert_eq!(trouble.kind, kind, "{status}: {}", trouble.message);
+        assert!(trouble.message.contains(expected), "{}", trouble.message);
+        assert!(
+            trouble.message.starts_with("pod job-a-1 on node node-1: "),
+            "{}",
+            trouble.message
+        );
+    }
+}
+
+#[test]
+fn a_pod_that_is_well_has_no_trouble() {
+    let cases = [
+        running(),
+        waits("ContainerCreating"),
+        scheduled("True", "", "2024-08-01T11:59:00Z"),
+        json!({"phase": "Pending"}),
+        json!({"phase": "Succeeded"}),
+    ];
+    for status in cases {
+        let found = one(job(json!({"active": 1})), vec![pod(1, status.clone())]);
+        assert_eq!(found.trouble, None, "{status}");
+    }
+}
+
+#[test]
+fn a_pod_that_does_not_go_is_on_a_lost_node() {
+    let in_time = deleting(pod(1, running()), "2024-08-01T12:00:20Z");
+    assert_eq!(one(job(json!({})), vec![in_time]).trouble, None);
+    let overdue = deleting(pod(1, running()), "2024-08-01T11:58:00Z");
+    let found = one(job(json!({})), vec![overdue]);
+    let trouble = found.trouble.unwrap();
+    assert_eq!((trouble.kind, found.alive), (TroubleKind::NodeLost, 1));
+    assert!(trouble.message.contains("should have ended 120 s ago"));
+}
+
+#[test]
+fn a_job_that_runs_again_says_what_the_last_one_died_of() {
+    let found = one(
+        job(json!({"failed": 1, "active": 1})),
+        vec![pod(1, exited(1)), pod(2, running())],
+    );
+    assert_eq!(found.trouble.unwrap().kind, TroubleKind::ExitCode(1));
+    // The newest trouble counts.
+    let found = one(
+        job(json!({"failed": 1, "active": 1})),
+        vec![pod(2, waits("ErrImagePull")), pod(1, exited(1))],
+    );
+    assert_eq!(found.trouble.unwrap().kind, TroubleKind::Image);
+}
+
+#[test]
+fn a_failed_job_says_why() {
+    use TroubleKind::{Deadline, ExitCode, Unknown};
+    let policy = "Container worker for pod ns/job-a-1 failed with exit code 78 matching FailJob rule at index 0";
+    let limit = "Job has reached the specified backoff limit";
+    let cases = [
+        (
+            ends("Failed", "DeadlineExceeded", ""),
+            vec![exited(143)],
+            Deadline,
+            "longer than its deadline of 3600 s",
+        ),
+        (
+            ends("Failed", "BackoffLimitExceeded", limit),
+            vec![exited(2), exited(1)],
+            ExitCode(1),
+            "exit code 1, something did not come back in time; it failed 1 times",
+        ),
+        (
+            ends("Failed", "BackoffLimitExceeded", limit),
+            vec![],
+            Unknown,
+            "none of its pods is left to say why",
+        ),
+        (
+            ends("Failed", "PodFailurePolicy", policy),
+            vec![exited(78)],
+            ExitCode(78),
+            "its configuration is wrong",
+        ),
+        (
+            ends("Failed", "PodFailurePolicy", policy),
+            vec![],
+            ExitCode(78),
+            "FailJob",
+        ),
+        (
+            ends("FailureTarget", "PodFailurePolicy", policy),
+            vec![exited(70)],
+            ExitCode(70),
+            "no retry",
+        ),
+    ];
+    for (status, pods, kind, expected) in cases {
+        let pods = (1..).zip(pods).map(|(nth, status)| pod(nth, status));
+        let found = one(job(status.clone()), pods.collect());
+        let trouble = found.trouble.unwrap();
+        assert_eq!(found.phase, JobPhase::Failed);
+        assert_eq!(trouble.kind, kind, "{status}");
+        assert!(trouble.message.contains(expected), "{}", trouble.message);
+    }
+    let well = one(job(ends("Complete", "", "")), vec![pod(1, exited(1))]);
+    assert_eq!(well.trouble, None);
+}
+
+#[test]
+fn a_job_that_gets_no_pod_says_so_after_a_while() {
+    let young = one(job(json!({})), vec![]);
+    assert_eq!(young.trouble, None);
+    let mut old = job(json!({}));
+    old.metadata.creation_timestamp = Some(Time("2024-08-01T11:50:00Z".parse().unwrap()));
+    let trouble = one(old.clone(), vec![]).trouble.unwrap();
+    assert_eq!(trouble.kind, TroubleKind::Container);
+    assert!(trouble.message.contains("kubectl describe job job-a"));
+    old.spec.as_mut().unwrap().suspend = Some(true);
+    let trouble = one(old, vec![]).trouble.unwrap();
+    assert_eq!(trouble.kind, TroubleKind::Unschedulable);
+}
+
+#[test]
+fn pods_whose_job_is_gone_keep_their_place() {
+    // Alone: they are shown until the last one is gone.
+    let left = [Arc::new(pod(1, running()))];
+    let found = &join(&[], &left, now())[0];
+    assert_eq!((found.name.as_str(), found.alive), ("job-a", 1));
+    assert!(found.is_deleting);
+    let ended = [Arc::new(pod(1, exited(1)))];
+    assert_eq!(join(&[], &ended, now()), []);
+
+    // Beside a new Job of the same name: they count, and say nothing about it.
+    let mut next = job(json!({"active": 1}));
+    next.metadata.uid = Some("uid-2".to_owned());
+    let all = [
+        Arc::new(pod(1, waits("ErrImagePull"))),
+        Arc::new(pod(2, exited(1))),
+    ];
+    let found = join(&[Arc::new(next)], &all, now());
+    assert_eq!(found.len(), 1);
+    assert_eq!((found[0].alive, found[0].starts), (2, 0));
+    assert_eq!(found[0].trouble, None);
+}
+
+#[test]
+fn what_is_not_ours_is_left_out() {
+    let mut other = job(json!({}));
+    other.metadata.annotations = None;
+    let mut broken = job(json!({}));
+    broken
+        .metadata
+        .annotations
+        .as_mut()
+        .unwrap()
+        .insert("streamforge/run".to_owned(), "x".to_owned());
+    assert_eq!(join(&[Arc::new(other), Arc::new(broken)], &[], now()), []);
+}

@@ -1,0 +1,150 @@
+//! What happens to a pod, as a test tells it.
+
+use serde_json::{Value, json};
+
+use super::{
+    ApiServer, PODS,
+    store::{at, name},
+};
+
+/// One pod. Each call is what its node, the scheduler or an operator does to it; the Job's controller acts at once.
+pub(crate) struct PodHandle<'a> {
+    pub(super) server: &'a ApiServer,
+    pub(super) name: String,
+}
+
+impl PodHandle<'_> {
+    /// No node takes it.
+    pub(crate) fn unschedulable(&self, message: &str) {
+        self.status(json!({"phase": "Pending", "conditions": [{
+            "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
+            "lastTransitionTime": at(0),
+        }]}));
+    }
+
+    /// Its container waits: `ErrImagePull`, `CreateContainerConfigError`, ….
+    pub(crate) fn waits(&self, reason: &str, message: &str) {
+        let state = json!({"waiting": {"reason": reason, "message": message}});
+        self.status(in_state("Pending", &state));
+    }
+
+    /// Its program runs.
+    pub(crate) fn runs(&self) {
+        self.status(in_state(
+            "Running",
+            &json!({"running": {"startedAt": at(0)}}),
+        ));
+    }
+
+    /// Its program ends with 0.
+    pub(crate) fn succeeds(&self) {
+        self.ends("Succeeded", 0, "Completed", "");
+    }
+
+    /// Its program ends with another code, and these were its last words.
+    pub(crate) fn exits(&self, code: i32, log: &str) {
+        self.ends("Failed", code, "Error", log);
+    }
+
+    /// It used more memory than it may.
+    pub(crate) fn runs_out_of_memory(&self) {
+        self.ends("Failed", 137, "OOMKilled", "");
+    }
+
+    /// Its node is short of something.
+    pub(crate) fn is_evicted(&self, message: &str) {
+        let mut status = ended("Failed", 143, "Error", "");
+        status["reason"] = json!("Evicted");
+        status["message"] = json!(message);
+        status["conditions"] = disrupted("TerminationByKubelet", message);
+        self.status(status);
+    }
+
+    /// A pod of higher priority needs its place.
+    pub(crate) fn is_preempted(&self) {
+        let mut status = ended("Failed", 143, "Error", "");
+        status["conditions"] = disrupted("PreemptionByScheduler", "preempting to accommodate");
+        self.status(status);
+    }
+
+    /// Its node does not answer: it is told to go, and nobody knows whether it went.
+    pub(crate) fn loses_its_node(&self) {
+        self.change(|pod| {
+            pod["metadata"]["deletionTimestamp"] = json!(at(30));
+            pod["status"]["conditions"] = disrupted(
+                "DeletionByTaintManager",
+                "Taint manager: deleting due to NoExecute taint",
+            );
+        });
+    }
+
+    /// It is gone, after it was told to go or with its node.
+    pub(crate) fn is_gone(&self) {
+        let mut cluster = self.server.cluster();
+        if let Some(pod) = cluster.store.get(PODS, &self.name).cloned() {
+            cluster.remove_pod(&pod);
+        }
+    }
+
+    /// What its log holds.
+    pub(crate) fn logs(&self, text: &str) {
+        self.change(|pod| pod["log"] = json!(text));
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn ends(&self, phase: &str, code: i32, reason: &str, log: &str) {
+        self.status(ended(phase, code, reason, log));
+    }
+
+    fn status(&self, status: Value) {
+        self.change(|pod| {
+            pod["status"] = status;
+            pod["spec"]["nodeName"] = json!("node-1");
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Value)) {
+        let mut cluster = self.server.cluster();
+        cluster.store.change(PODS, &self.name, change);
+        let pod = cluster.store.get(PODS, &self.name).cloned();
+        let pod = pod.unwrap_or_else(|| panic!("pod {} is gone", self.name));
+        let is_going = !pod["metadata"]["deletionTimestamp"].is_null();
+        let is_ended = matches!(
+            pod["status"]["phase"].as_str(),
+            Some("Succeeded" | "Failed")
+        );
+        if is_going && is_ended {
+            cluster.remove_pod(&pod);
+        } else {
+            let owner = pod["metadata"]["ownerReferences"][0]["name"].clone();
+            cluster.reconcile(owner.as_str().unwrap_or(name(&pod)));
+        }
+    }
+}
+
+/// A status with one container in a state.
+pub(super) fn in_state(phase: &str, state: &Value) -> Value {
+    json!({
+        "phase": phase,
+        "containerStatuses": [{
+            "name": "worker", "image": "", "imageID": "", "restartCount": 0,
+            "ready": phase == "Running", "state": state,
+        }],
+    })
+}
+
+fn ended(phase: &str, code: i32, reason: &str, log: &str) -> Value {
+    let end = json!({"exitCode": code, "reason": reason, "message": log, "finishedAt": at(0)});
+    in_state(phase, &json!({"terminated": end}))
+}
+
+fn disrupted(reason: &str, message: &str) -> Value {
+    json!([{
+        "type": "DisruptionTarget", "status": "True", "reason": reason, "message": message,
+        "lastTransitionTime": at(0),
+    }])
+}

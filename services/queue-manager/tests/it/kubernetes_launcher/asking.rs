@@ -1,0 +1,114 @@
+//! The exact requests, against a mock of the HTTP client.
+
+use std::sync::{Arc, Mutex};
+
+use http::{Request, Response};
+use kube::{Client, client::Body};
+use queue_manager::launcher::{
+    Launched, Launcher,
+    kubernetes::{JobSettings, KubernetesLauncher, KubernetesSettings, SecretKey},
+};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use super::{LOADER, PATIENCE, spec};
+
+/// Requests other than watches, with their bodies; and the watches.
+#[derive(Default)]
+struct Asked {
+    calls: Vec<Value>,
+    watches: Vec<String>,
+}
+
+/// Answers as an API server would where there is one Job, made by this launcher, and one pod.
+fn mock() -> (KubernetesLauncher, Arc<Mutex<Asked>>, JoinHandle<()>) {
+    let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
+    let asked = Arc::new(Mutex::new(Asked::default()));
+    let seen = Arc::clone(&asked);
+    let server = tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Some((request, send)) = handle.next_request().await {
+            let line = format!("{} {}", request.method(), request.uri());
+            let (parts, body) = request.into_parts();
+            let body = body.collect_bytes().await.unwrap();
+            let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+            if line.contains("limit=") || line.contains("watch=true") {
+                seen.lock().unwrap().watches.push(line.clone());
+            } else {
+                seen.lock()
+                    .unwrap()
+                    .calls
+                    .push(json!({"request": line, "body": body}));
+            }
+            if line.contains("watch=true") {
+                // It stays open, and nothing happens.
+                open.push(send);
+                continue;
+            }
+            let mut created = body.clone();
+            created["metadata"]["uid"] = json!("uid-1");
+            let (code, answer) = match (parts.method.as_str(), parts.uri.path()) {
+                ("POST", path) if path.ends_with("reviews") => {
+                    created["status"] = json!({"allowed": true});
+                    (201, created)
+                }
+                ("POST", _) => (201, created),
+                ("DELETE", _) => (200, json!({"kind": "Status", "status": "Success"})),
+                (_, path) if path.ends_with("/log") => (200, json!("a line")),
+                (_, path) if path.ends_with("/pods") && !line.contains("limit=") => (
+                    200,
+                    json!({"metadata": {"resourceVersion": "1"}, "items": [{"metadata": {"name": "pod-1"}}]}),
+                ),
+                _ => (
+                    200,
+                    json!({"metadata": {"resourceVersion": "1"}, "items": []}),
+                ),
+            };
+            let answer = Response::builder()
+                .status(code)
+                .body(Body::from(serde_json::to_vec(&answer).unwrap()));
+            send.send_response(answer.unwrap());
+        }
+    });
+    let launcher = KubernetesLauncher::new(Client::new(service, "default"), settings());
+    (launcher, asked, server)
+}
+
+fn settings() -> KubernetesSettings {
+    KubernetesSettings {
+        namespace: Some("streamforge".to_owned()),
+        job: JobSettings {
+            config_maps: vec!["streamforge-workers".to_owned()],
+            secrets: vec!["streamforge-workers".to_owned()],
+            kafka_ca: Some(SecretKey {
+                secret: "kafka-cluster-ca-cert".to_owned(),
+                key: "ca.crt".to_owned(),
+            }),
+            on_worker_nodes: true,
+            ..JobSettings::default()
+        },
+        ..KubernetesSettings::default()
+    }
+}
+
+#[tokio::test]
+async fn every_request_is_as_the_api_has_it() {
+    let (launcher, asked, _server) = mock();
+    super::until(&launcher, |_| true).await;
+    assert_eq!(launcher.ready().await, Ok(()));
+    assert_eq!(launcher.launch(&spec()).await, Ok(Launched::New));
+    assert_eq!(launcher.delete(LOADER).await, Ok(()));
+    let log = launcher.logs(LOADER, 50).await.unwrap();
+    assert_eq!(log.as_deref(), Some("\"a line\""));
+
+    let all_watched = async {
+        while asked.lock().unwrap().watches.len() < 4 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, all_watched).await.unwrap();
+    let mut asked = std::mem::take(&mut *asked.lock().unwrap());
+    asked.watches.sort();
+    insta::assert_json_snapshot!("requests", asked.calls);
+    insta::assert_json_snapshot!("watches", asked.watches);
+}

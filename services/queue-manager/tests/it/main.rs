@@ -1,0 +1,9 @@
+//! queue-manager from outside. One file a subject.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that can't go on should say where"
+)]
+
+mod api_server;
+mod kubernetes_launcher;
