@@ -13,7 +13,6 @@ use rdkafka::{
     consumer::{Consumer, StreamConsumer},
     error::KafkaError,
     message::{BorrowedMessage, Message, Timestamp},
-    types::RDKafkaErrorCode,
 };
 use tokio::sync::mpsc;
 
@@ -182,7 +181,7 @@ impl Listener {
                     self.behind.remove(&partition);
                     continue;
                 }
-                Err(error) if is_lost_position(&error) => {
+                Err(error) if kafka::is_lost_position(&error) => {
                     tracing::warn!(%error, "Lost the place in the control topic, looking for it again");
                     return Ok(());
                 }
@@ -238,20 +237,6 @@ fn understood(
             None
         }
     }
-}
-
-/// librdkafka reads no further after these.
-fn is_lost_position(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode as Code;
-    let code = error.rdkafka_error_code();
-    let lost = [
-        Code::AutoOffsetReset,
-        Code::OffsetOutOfRange,
-        Code::UnknownTopic,
-        Code::UnknownTopicOrPartition,
-        Code::UnknownPartition,
-    ];
-    code.is_some_and(|code| lost.contains(&code))
 }
 
 /// Listening could not begin.

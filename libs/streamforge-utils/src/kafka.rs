@@ -144,6 +144,21 @@ pub fn is_permanent(error: &KafkaError) -> bool {
         )
 }
 
+/// Whether a consumer that was assigned its place reads no further after this: the place is gone, or the topic.
+pub fn is_lost_position(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    let lost = [
+        Code::AutoOffsetReset,
+        Code::OffsetOutOfRange,
+        Code::UnknownTopic,
+        Code::UnknownTopicOrPartition,
+        Code::UnknownPartition,
+    ];
+    error
+        .rdkafka_error_code()
+        .is_some_and(|code| lost.contains(&code))
+}
+
 /// Why a producer failed, and whether no retry can mend that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProducerFailure {

@@ -274,14 +274,10 @@ impl Wire {
                 self.events_topic
             )));
         }
+        if kafka::is_lost_position(&error) {
+            return Err(WireError::LostPlace(self.events_topic.clone(), error));
+        }
         match error.rdkafka_error_code() {
-            Some(
-                Code::AutoOffsetReset
-                | Code::OffsetOutOfRange
-                | Code::UnknownTopic
-                | Code::UnknownTopicOrPartition
-                | Code::UnknownPartition,
-            ) => Err(WireError::LostPlace(self.events_topic.clone(), error)),
             Some(Code::AllBrokersDown) => Ok(Some(Arrival::Away(error))),
             _ => {
                 tracing::debug!(%error, "Reading events failed, librdkafka tries again");

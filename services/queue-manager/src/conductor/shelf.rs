@@ -1,0 +1,236 @@
+//! The workflows that the conductor looks after, as they are stored and ahead of that.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use futures::{StreamExt, stream};
+use streamforge_arango::{Document, Revision};
+use streamforge_utils::protocol::{QueueId, TimestampMs};
+
+use super::held::Held;
+use crate::{
+    state::{Status, Workflow},
+    store::{Filter, Store, StoreError, Workflows},
+};
+
+/// Documents that are stored at a time.
+const AT_A_TIME: usize = 16;
+/// How far the clocks of replicas may differ: what changed is asked for since so long ago.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(30);
+/// Between two looks for finished workflows whose topics are due.
+const RETIRE_INTERVAL: Duration = Duration::from_secs(60);
+/// How often a document is read anew because others were faster, one time of storing.
+const MOST_TRIES: u32 = 10;
+
+pub(super) struct Shelf {
+    workflows: Workflows<Workflow>,
+    held: BTreeMap<String, Held<Revision>>,
+    /// Those that somebody else had changed when they were last stored.
+    rebased: BTreeSet<String>,
+    refreshed: TimestampMs,
+    /// When finished workflows are looked for again whose topics are due.
+    retire_at: TimestampMs,
+    topics_kept: Duration,
+}
+
+impl Shelf {
+    /// Everything that is not over.
+    pub(super) async fn fill(store: &Store, topics_kept: Duration) -> Result<Self, StoreError> {
+        let mut shelf = Self {
+            workflows: store.workflows(),
+            held: BTreeMap::new(),
+            rebased: BTreeSet::new(),
+            refreshed: TimestampMs::now(),
+            retire_at: TimestampMs(0),
+            topics_kept,
+        };
+        let unfinished = Filter {
+            unfinished_only: true,
+            ..Filter::default()
+        };
+        for found in shelf.workflows.all(&unfinished).await? {
+            shelf.take_in(found);
+        }
+        Ok(shelf)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    pub(super) fn get(&self, queue_id: &str) -> Option<&Held<Revision>> {
+        self.held.get(queue_id)
+    }
+
+    pub(super) fn get_mut(&mut self, queue_id: &str) -> Option<&mut Held<Revision>> {
+        self.held.get_mut(queue_id)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Held<Revision>> {
+        self.held.values()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Held<Revision>> {
+        self.held.values_mut()
+    }
+
+    /// Whether somebody else had changed it when it was last stored, so that what was decided has to be decided anew.
+    pub(super) fn was_rebased(&self, queue_id: &QueueId) -> bool {
+        self.rebased.contains(queue_id.as_str())
+    }
+
+    /// Picks up what others have changed.
+    pub(super) async fn refresh(&mut self) -> Result<(), StoreError> {
+        let now = TimestampMs::now();
+        let changed = Filter {
+            updated_from: Some(before(self.refreshed, CLOCKS_DIFFER)),
+            ..Filter::default()
+        };
+        for found in self.workflows.all(&changed).await? {
+            self.take_in(found);
+        }
+        self.refreshed = now;
+        if now >= self.retire_at {
+            self.retire_at = now + millis(RETIRE_INTERVAL);
+            let due = Filter {
+                statuses: vec![Status::Finished.as_str().to_owned()],
+                topics_due_before: Some(before(now, self.topics_kept)),
+                ..Filter::default()
+            };
+            for found in self.workflows.all(&due).await? {
+                self.take_in(found);
+            }
+        }
+        Ok(())
+    }
+
+    /// What is ahead of its document stays so, and finds out when it is stored that somebody else changed it.
+    fn take_in(&mut self, found: Document<Workflow>) {
+        let Document {
+            key,
+            revision,
+            content,
+            ..
+        } = found;
+        match self.held.get_mut(&key) {
+            Some(held) if held.is_dirty() || held.revision == revision => {}
+            Some(held) => held.rebase(content, revision),
+            None => {
+                self.held.insert(key, Held::new(content, revision));
+            }
+        }
+    }
+
+    /// Stores all that is ahead of its document; how many.
+    ///
+    /// # Errors
+    /// The store does not answer, or refuses.
+    pub(super) async fn store(&mut self) -> Result<usize, StoreError> {
+        self.rebased.clear();
+        let ahead: Vec<(String, Workflow, Revision)> = self
+            .held
+            .iter()
+            .filter(|(_, held)| held.is_dirty())
+            .map(|(key, held)| (key.clone(), held.workflow.clone(), held.revision.clone()))
+            .collect();
+        let count = ahead.len();
+        let workflows = self.workflows.clone();
+        let mut storing = stream::iter(ahead)
+            .map(|(key, workflow, revision)| {
+                let workflows = workflows.clone();
+                async move {
+                    let stored = workflows.replace(&workflow.queue_id, &revision, &workflow).await;
+                    (key, workflow.queue_id, stored)
+                }
+            })
+            .buffer_unordered(AT_A_TIME);
+        let mut late = Vec::new();
+        while let Some((key, queue_id, stored)) = storing.next().await {
+            match stored {
+                Ok(revision) => {
+                    if let Some(held) = self.held.get_mut(&key) {
+                        held.stored(revision);
+                    }
+                }
+                Err(StoreError::Conflict(_)) => late.push(queue_id),
+                Err(StoreError::NotFound(_)) => self.forget(&queue_id),
+                Err(error) => return Err(error),
+            }
+        }
+        drop(storing);
+        for queue_id in late {
+            self.rebase(&queue_id).await?;
+        }
+        Ok(count)
+    }
+
+    /// Somebody else was faster: goes on from what they made of it.
+    async fn rebase(&mut self, queue_id: &QueueId) -> Result<(), StoreError> {
+        for _ in 0..MOST_TRIES {
+            let found = match self.workflows.get(queue_id).await {
+                Ok(found) => found,
+                Err(StoreError::NotFound(_)) => {
+                    self.forget(queue_id);
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            };
+            let Some(held) = self.held.get_mut(queue_id.as_str()) else {
+                return Ok(());
+            };
+            self.rebased.insert(queue_id.to_string());
+            held.rebase(found.content, found.revision);
+            if !held.is_dirty() {
+                return Ok(());
+            }
+            let stored = self
+                .workflows
+                .replace(queue_id, &held.revision, &held.workflow)
+                .await;
+            match stored {
+                Ok(revision) => {
+                    held.stored(revision);
+                    return Ok(());
+                }
+                Err(StoreError::Conflict(_)) => {}
+                Err(StoreError::NotFound(_)) => {
+                    self.forget(queue_id);
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(StoreError::Conflict(format!(
+            "the state of {queue_id}, again and again,"
+        )))
+    }
+
+    /// It was deleted.
+    fn forget(&mut self, queue_id: &QueueId) {
+        tracing::info!(queue.id = %queue_id, "It was deleted, and is not looked after any more");
+        self.held.remove(queue_id.as_str());
+    }
+
+    /// Lets go of what is over, has no Jobs, and waits for nothing but its topics' time.
+    pub(super) fn let_go(&mut self, with_jobs: &BTreeSet<&str>) {
+        let now = TimestampMs::now();
+        self.held.retain(|key, held| {
+            let is_over = held.workflow.status.is_final() && !held.is_dirty();
+            let is_due = held
+                .workflow
+                .topics_due(self.topics_kept)
+                .is_some_and(|at| at <= now);
+            !is_over || is_due || with_jobs.contains(key.as_str())
+        });
+    }
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX / 4)
+}
+
+fn before(at: TimestampMs, time: Duration) -> TimestampMs {
+    at - millis(time)
+}
