@@ -1,17 +1,25 @@
 //! Starts, watches, stops and heals whole workflows: a REST request becomes names, a topic, a record of state, a command,
 //! and one Job per worker.
 //!
+//! - [`config`]: what it is told by its environment.
+//! - [`request`]: what can be asked for, as JSON.
+//! - [`targets`]: what can be launched.
 //! - [`plan`]: a workflow as it is to be run: names, workers, their environment.
+//! - [`flows`]: workflows that the operator has written down.
 //! - [`launcher`]: runs Jobs, and says what became of them.
 //! - [`state`]: what is known of a workflow, and how events change it.
 //! - [`heal`]: joins that with its Jobs, and says what to do.
 //! - [`admission`]: which workflow may start, which waits.
 
 pub mod admission;
+pub mod config;
+pub mod flows;
 pub mod heal;
 pub mod launcher;
 pub mod plan;
+pub mod request;
 pub mod state;
+pub mod targets;
 
 /// Name of the service, in logs, metrics and client ids.
 pub const SERVICE: &str = "queue-manager";

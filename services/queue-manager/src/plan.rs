@@ -1,9 +1,18 @@
 //! A workflow as it is to be run: what a checked request becomes before anything is created.
 
-use std::collections::BTreeMap;
+mod check;
+mod pipeline;
+
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use streamforge_utils::protocol::{QueueId, Symbol, TimeRange, TimestampMs, WorkflowKind};
+use streamforge_utils::protocol::{
+    Command, CommandKind, QueueId, Symbol, TimeRange, TimestampMs, WorkflowKind, job_name,
+};
+
+pub use check::Planner;
+
+use crate::launcher::JobSpec;
 
 /// What a worker does in its workflow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -64,4 +73,114 @@ pub struct PlannedWorker {
     pub env: BTreeMap<String, String>,
     /// Whether it works through a range and ends, so that a deadline for its Job makes sense.
     pub is_historical: bool,
+}
+
+impl Plan {
+    /// The next run of these workers, by their telemetry ids: new Jobs under new names, everything else as it was.
+    #[must_use]
+    pub fn next_run(&self, again: &[&str]) -> Self {
+        let run = self.run + 1;
+        let chosen = self.workers.iter();
+        let chosen = chosen.filter(|worker| again.contains(&worker.telemetry_id.as_str()));
+        let workers = chosen.map(|worker| PlannedWorker {
+            job_name: job_name(
+                &worker.target,
+                &self.symbol,
+                &self.queue_id,
+                worker.nth(),
+                run,
+            ),
+            ..worker.clone()
+        });
+        Self {
+            run,
+            workers: workers.collect(),
+            ..self.clone()
+        }
+    }
+
+    /// One `start` a worker, which tells whoever listens what was launched.
+    pub fn start_commands(&self, sent_at: TimestampMs) -> Vec<Command> {
+        let each = self.workers.iter();
+        each.map(|worker| worker.start_command(self, sent_at))
+            .collect()
+    }
+}
+
+impl PlannedWorker {
+    /// Which of its service it is, from 1: the number at the end of its telemetry id.
+    fn nth(&self) -> u32 {
+        let number = self.telemetry_id.rsplit_once('-').and_then(|(id, number)| {
+            // The target's name has dashes too.
+            id.contains("__").then(|| number.parse().ok())?
+        });
+        number.unwrap_or(1)
+    }
+
+    /// The `start` of this worker.
+    pub fn start_command(&self, plan: &Plan, sent_at: TimestampMs) -> Command {
+        Command {
+            run: Some(plan.run),
+            target: Some(self.telemetry_id.clone()),
+            sent_at: Some(seconds(sent_at)),
+            symbol: Some(plan.symbol.to_string()),
+            kind: Some(plan.kind.to_string()),
+            time_range: plan.time_range.as_ref().map(ToString::to_string),
+            kafka_topic: plan.kafka_topic.clone(),
+            collection_name: self.collection_name.clone(),
+            telemetry_id: Some(self.telemetry_id.clone()),
+            image: Some(self.image.clone()),
+            ..Command::new(CommandKind::Start, plan.queue_id.as_str())
+        }
+    }
+
+    /// Its Job: which of this run, from 1, when a `stop` began to count for this run, and how long a worker of the past
+    /// may take.
+    pub fn job(
+        &self,
+        plan: &Plan,
+        attempt: u32,
+        started_at: TimestampMs,
+        deadline: Option<Duration>,
+    ) -> JobSpec {
+        let mut env = self.env.clone();
+        env.insert("RUN".to_owned(), plan.run.to_string());
+        env.insert(
+            "QUEUE_STARTED_AT".to_owned(),
+            seconds(started_at).to_string(),
+        );
+        JobSpec {
+            name: self.job_name.clone(),
+            queue_id: plan.queue_id.clone(),
+            run: plan.run,
+            attempt,
+            target: self.target.clone(),
+            telemetry_id: self.telemetry_id.clone(),
+            image: self.image.clone(),
+            env,
+            deadline: deadline.filter(|_| self.is_historical),
+        }
+    }
+}
+
+fn seconds(instant: TimestampMs) -> f64 {
+    instant.as_millis() as f64 / 1_000.0
+}
+
+#[cfg(test)]
+mod tests;
+
+/// What an operator could have set.
+#[cfg(test)]
+pub(crate) fn planner_for_tests() -> Planner {
+    Planner {
+        image_registry: "registry.example/streamforge".to_owned(),
+        image_tag: "1.2.3".to_owned(),
+        images_allowed: vec!["ours/*".to_owned()],
+        control_topic: "queue-control".to_owned(),
+        events_topic: "queue-events".to_owned(),
+        replication: Some(3),
+        retention_hours: 168,
+        metrics_port: Some(0),
+    }
 }

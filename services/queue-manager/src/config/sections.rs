@@ -1,0 +1,316 @@
+//! The sections of the configuration that are queue-manager's own.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use streamforge_utils::config::{Faults, Seconds, Section, TopicName, Variable, Within};
+
+use super::values::{Images, KubernetesName, Listen};
+
+/// `LAUNCHER`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LauncherKind {
+    /// Jobs of a cluster.
+    Kubernetes,
+    /// Processes on this machine.
+    Process,
+}
+
+/// How it is asked.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ApiConfig {
+    /// Where the API listens; a port of 0 takes any. Read from `API_LISTEN`.
+    pub api_listen: Listen,
+    /// Tokens and what each may do; needed unless the address is of loopback. Read from `API_TOKENS_FILE`.
+    pub api_tokens_file: Option<PathBuf>,
+    /// Longest body of a request. A pipeline at its limits is below 256 KiB with usual values. Read from `API_MAX_BODY_BYTES`.
+    pub api_max_body_bytes: Within<1_024, 16_777_216>,
+    /// Time for an answer. Longer than a launch waits for Kafka and the cluster, shorter than proxies wait (60 s). Read from `API_TIMEOUT_SECS`.
+    pub api_timeout_secs: Seconds,
+    /// Requests that are worked on at a time; others wait. 64 bodies at their limit are 16 MiB. Read from `API_MAX_IN_FLIGHT`.
+    pub api_max_in_flight: Within<1, 10_000>,
+}
+
+impl Section for ApiConfig {
+    const VARIABLES: &'static [Variable] = &[
+        Variable::optional("API_LISTEN", "an address with a port", "127.0.0.1:8080")
+            .default("127.0.0.1:8080")
+            .means("where the API, /metrics and /health/* are served; beyond loopback only with API_TOKENS_FILE"),
+        Variable::optional("API_TOKENS_FILE", "the path of a file", "/etc/streamforge/tokens")
+            .otherwise("no tokens, on loopback only")
+            .means("the bearer tokens; without it everyone on this machine may do everything"),
+        Variable::optional("API_MAX_BODY_BYTES", "a whole number from 1024 to 16777216", "262144")
+            .default("262144")
+            .means("longest body of a request"),
+        Variable::optional("API_TIMEOUT_SECS", "seconds, more than 0", "30")
+            .default("30")
+            .means("time for an answer"),
+        Variable::optional("API_MAX_IN_FLIGHT", "a whole number from 1 to 10000", "64")
+            .default("64")
+            .means("requests that are worked on at a time"),
+    ];
+
+    fn check(&self, faults: &mut Faults) {
+        if self.api_tokens_file.is_none() && !self.api_listen.is_loopback() {
+            let expected = "the path of a file with tokens, as API_LISTEN is not of loopback";
+            faults.missing("API_TOKENS_FILE", expected);
+        }
+    }
+}
+
+/// How it launches.
+#[derive(Debug, Clone, Deserialize)]
+pub struct JobsConfig {
+    /// What runs the workers. Read from `LAUNCHER`.
+    pub launcher: LauncherKind,
+    /// Where processes leave logs and exit codes; needed by `process`. Read from `JOBS_DIR`.
+    pub jobs_dir: Option<PathBuf>,
+    /// The program that runs a worker; needed by `process`. Read from `WORKER_PROGRAM`.
+    pub worker_program: Option<PathBuf>,
+    /// Where Jobs are made; None: where queue-manager itself runs. Read from `K8S_NAMESPACE`.
+    pub k8s_namespace: Option<KubernetesName>,
+    /// Common environment of all workers. Read from `K8S_CONFIG_MAP`.
+    pub k8s_config_map: KubernetesName,
+    /// Passwords of all workers. Read from `K8S_SECRET`.
+    pub k8s_secret: KubernetesName,
+    /// Whether Jobs run on marked nodes only. Read from `K8S_NODE_SELECTOR`.
+    pub k8s_node_selector: bool,
+    /// Tolerations, pull secrets and resources by target. Read from `K8S_OVERRIDES_FILE`.
+    pub k8s_overrides_file: Option<PathBuf>,
+}
+
+impl Section for JobsConfig {
+    const VARIABLES: &'static [Variable] = &[
+        Variable::optional("LAUNCHER", "kubernetes or process", "kubernetes")
+            .default("kubernetes")
+            .means("what runs workers: Jobs of a cluster, or processes on this machine"),
+        Variable::optional(
+            "JOBS_DIR",
+            "the path of a folder",
+            "/var/lib/streamforge/jobs",
+        )
+        .means("where processes have their logs and exit codes; needed with LAUNCHER=process"),
+        Variable::optional(
+            "WORKER_PROGRAM",
+            "the path of a program",
+            "/usr/local/bin/streamforge",
+        )
+        .means("the streamforge program, which runs workers; needed with LAUNCHER=process"),
+        Variable::optional(
+            "K8S_NAMESPACE",
+            "a name of a-z 0-9 - with up to 63",
+            "streamforge",
+        )
+        .otherwise("its own")
+        .means("where Jobs are made"),
+        Variable::optional(
+            "K8S_CONFIG_MAP",
+            "a name of a-z 0-9 - with up to 63",
+            "streamforge-worker",
+        )
+        .default("streamforge-worker")
+        .means("ConfigMap with the connections of all workers"),
+        Variable::optional(
+            "K8S_SECRET",
+            "a name of a-z 0-9 - with up to 63",
+            "streamforge-worker",
+        )
+        .default("streamforge-worker")
+        .means("Secret with the passwords of all workers"),
+        Variable::optional("K8S_NODE_SELECTOR", "true or false", "true")
+            .default("false")
+            .means("true: only on nodes with the label streamforge-worker=true"),
+        Variable::optional(
+            "K8S_OVERRIDES_FILE",
+            "the path of a YAML file",
+            "/etc/streamforge/jobs.yaml",
+        )
+        .otherwise("nothing more")
+        .means("what Jobs get beside their own: tolerations, pull secrets, resources per target"),
+    ];
+
+    fn check(&self, faults: &mut Faults) {
+        if self.launcher == LauncherKind::Process {
+            if self.jobs_dir.is_none() {
+                faults.missing("JOBS_DIR", "the path of a folder, as LAUNCHER is process");
+            }
+            if self.worker_program.is_none() {
+                faults.missing(
+                    "WORKER_PROGRAM",
+                    "the path of a program, as LAUNCHER is process",
+                );
+            }
+        }
+    }
+}
+
+/// What it launches.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ImagesConfig {
+    /// Goes before the target in the name of an image. Read from `IMAGE_REGISTRY`.
+    pub image_registry: String,
+    /// Goes behind it; by default this version, so that all parts are of one. Read from `IMAGE_TAG`.
+    pub image_tag: String,
+    /// Images that a request may name; None: none. Read from `IMAGES_ALLOWED`.
+    pub images_allowed: Option<Images>,
+    /// Flows in place of those that come with the program. Read from `TEST_FLOWS_FILE`.
+    pub test_flows_file: Option<PathBuf>,
+}
+
+impl Section for ImagesConfig {
+    const VARIABLES: &'static [Variable] = &[
+        Variable::optional(
+            "IMAGE_REGISTRY",
+            "what stands before /target:tag",
+            "registry.example/streamforge",
+        )
+        .default("streamforge")
+        .means("images are IMAGE_REGISTRY/target:IMAGE_TAG"),
+        Variable::optional("IMAGE_TAG", "a tag", "0.1.0")
+            .default(env!("CARGO_PKG_VERSION"))
+            .means("see IMAGE_REGISTRY; by default the version of queue-manager"),
+        Variable::optional(
+            "IMAGES_ALLOWED",
+            "images or prefixes with * behind them, several with commas",
+            "registry.example/streamforge/*",
+        )
+        .otherwise("none")
+        .means("images that a request may name"),
+        Variable::optional(
+            "TEST_FLOWS_FILE",
+            "the path of a YAML file",
+            "/etc/streamforge/test_flows.yaml",
+        )
+        .otherwise("those that come with it")
+        .means("flows for start-test-flow"),
+    ];
+
+    fn check(&self, faults: &mut Faults) {
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        let registry = &self.image_registry;
+        if !registry
+            .bytes()
+            .all(|byte| legal(byte) || b"/:".contains(&byte))
+            || registry.ends_with('/')
+        {
+            let expected = "a-z A-Z 0-9 . _ - / :, without a / at the end";
+            faults.wrong("IMAGE_REGISTRY", registry, expected);
+        }
+        if !self.image_tag.bytes().all(legal) || self.image_tag.len() > 128 {
+            faults.wrong(
+                "IMAGE_TAG",
+                &self.image_tag,
+                "up to 128 of a-z A-Z 0-9 . _ -",
+            );
+        }
+    }
+}
+
+/// How it watches and heals, and how much it allows at a time.
+#[derive(Debug, Clone, Deserialize)]
+pub struct HealConfig {
+    /// Workflows that run at a time, the rest waits. 50 are some 100 workers of 64 MiB: 6.4 GiB. Read from `MAX_WORKFLOWS`.
+    pub max_workflows: Within<1, 100_000>,
+    /// Loaders at a time for one exchange: they share its limit by address, and four use it up. Read from `MAX_LOADERS`.
+    pub max_loaders: Within<1, 1_000>,
+    /// New Jobs of a worker in a run, for Jobs that vanished; each has retries of its own. Read from `MAX_RELAUNCHES`.
+    pub max_relaunches: Within<0, 100>,
+    /// Silence of a worker after which it is `stalled`: six heartbeats. Read from `STALLED_AFTER_SECS`.
+    pub stalled_after_secs: Seconds,
+    /// Time for a worker to end after `stop`, before its Job is deleted. More than its own grace of 25 s and a wait for its pod. Read from `STOP_GRACE_SECS`.
+    pub stop_grace_secs: Seconds,
+    /// Longest time of a Job of the past: a day, in which years of minutes are loaded. Read from `JOB_DEADLINE_SECS`.
+    pub job_deadline_secs: Seconds,
+    /// How long topics of a finished workflow stay: a day to look at its dead letters. Read from `KEEP_TOPICS_SECS`.
+    pub keep_topics_secs: Seconds,
+    /// How long lifecycle events stay in the database: 30 days. Read from `KEEP_EVENTS_SECS`.
+    pub keep_events_secs: Seconds,
+    /// How long a replica that reconciles is believed without a sign of life; more than a pause of a busy database, and a wait that nobody minds. Read from `LEASE_SECS`.
+    pub lease_secs: Seconds,
+    /// Time between looks at Jobs when nothing tells of a change. Read from `RECONCILE_INTERVAL_SECS`.
+    pub reconcile_interval_secs: Seconds,
+}
+
+impl Section for HealConfig {
+    const VARIABLES: &'static [Variable] = &[
+        Variable::optional("MAX_WORKFLOWS", "a whole number from 1 to 100000", "50")
+            .default("50")
+            .means("workflows that run at a time, the rest waits in order"),
+        Variable::optional("MAX_LOADERS", "a whole number from 1 to 1000", "4")
+            .default("4")
+            .means("loaders that run at a time for one exchange, the rest waits in order"),
+        Variable::optional("MAX_RELAUNCHES", "a whole number from 0 to 100", "2")
+            .default("2")
+            .means("how often a Job that vanished is made again in one run"),
+        Variable::optional("STALLED_AFTER_SECS", "seconds, more than 0", "60")
+            .default("60")
+            .means("silence or lack of progress after which a worker counts as stalled"),
+        Variable::optional("STOP_GRACE_SECS", "seconds, more than 0", "120")
+            .default("120")
+            .means("time for a worker to end after a stop, then its Job is deleted"),
+        Variable::optional("JOB_DEADLINE_SECS", "seconds, more than 0", "86400")
+            .default("86400")
+            .means("longest time of a Job that loads the past"),
+        Variable::optional("KEEP_TOPICS_SECS", "seconds, more than 0", "86400")
+            .default("86400")
+            .means("time until the topics of a finished workflow are deleted"),
+        Variable::optional("KEEP_EVENTS_SECS", "seconds, more than 0", "2592000")
+            .default("2592000")
+            .means("time until lifecycle events are deleted from the database"),
+        Variable::optional("LEASE_SECS", "seconds, more than 0", "15")
+            .default("15")
+            .means("silence after which another replica takes over"),
+        Variable::optional("RECONCILE_INTERVAL_SECS", "seconds, more than 0", "5")
+            .default("5")
+            .means("time between looks at all Jobs, beside those that changes cause"),
+    ];
+
+    fn check(&self, faults: &mut Faults) {
+        let lease = self.lease_secs.duration();
+        if self.reconcile_interval_secs.duration() * 2 > lease {
+            let found = lease.as_secs_f64().to_string();
+            let expected =
+                "at least twice RECONCILE_INTERVAL_SECS, or the lease runs out between two looks";
+            faults.wrong("LEASE_SECS", &found, expected);
+        }
+    }
+}
+
+/// The topics: those of all workflows, and how one's own is made.
+#[derive(Debug, Clone, Deserialize)]
+pub struct TopicsConfig {
+    /// Where commands go. Read from `QUEUE_CONTROL_TOPIC`.
+    pub queue_control_topic: TopicName,
+    /// Where events come from. Read from `QUEUE_EVENTS_TOPIC`.
+    pub queue_events_topic: TopicName,
+    /// Replicas of data topics; None: the broker's default. Read from `TOPIC_REPLICATION`.
+    pub topic_replication: Option<Within<1, 32_767>>,
+    /// Hours until records of data topics are deleted: a week to notice and to load again. Read from `TOPIC_RETENTION_HOURS`.
+    pub topic_retention_hours: Within<1, 876_000>,
+}
+
+impl Section for TopicsConfig {
+    const VARIABLES: &'static [Variable] = &[
+        Variable::optional(
+            "QUEUE_CONTROL_TOPIC",
+            "the name of a topic",
+            "queue-control",
+        )
+        .default("queue-control")
+        .means("where commands go"),
+        Variable::optional("QUEUE_EVENTS_TOPIC", "the name of a topic", "queue-events")
+            .default("queue-events")
+            .means("where events come from"),
+        Variable::optional("TOPIC_REPLICATION", "a whole number from 1 to 32767", "3")
+            .otherwise("the broker's")
+            .means("replicas of data topics, unless a request says otherwise"),
+        Variable::optional(
+            "TOPIC_RETENTION_HOURS",
+            "a whole number of hours from 1 to 876000",
+            "168",
+        )
+        .default("168")
+        .means("hours until records of data topics are deleted, unless a request says otherwise"),
+    ];
+}

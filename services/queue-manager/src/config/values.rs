@@ -1,0 +1,91 @@
+//! Values that check themselves while they are read.
+
+use std::net::SocketAddr;
+
+use serde::Deserialize;
+
+/// Address and port to listen on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Listen(SocketAddr);
+
+impl Listen {
+    /// The address.
+    pub fn address(self) -> SocketAddr {
+        self.0
+    }
+
+    /// Whether only this machine can reach it.
+    pub fn is_loopback(self) -> bool {
+        self.0.ip().is_loopback()
+    }
+}
+
+impl TryFrom<String> for Listen {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let address = text
+            .parse()
+            .map_err(|_| "no address with a port".to_owned())?;
+        Ok(Self(address))
+    }
+}
+
+/// Patterns of images, in a list with commas: exact, or a prefix with `*` behind it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Images(Vec<String>);
+
+impl Images {
+    /// Each pattern.
+    pub fn patterns(&self) -> &[String] {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Images {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let patterns = text.split(',').map(|pattern| pattern.trim().to_owned());
+        let patterns: Vec<String> = patterns.collect();
+        for pattern in &patterns {
+            let plain = pattern.strip_suffix('*').unwrap_or(pattern);
+            if pattern.is_empty() || plain.contains('*') || plain.contains(char::is_whitespace) {
+                return Err(format!("{pattern:?} is no pattern of images"));
+            }
+        }
+        Ok(Self(patterns))
+    }
+}
+
+/// The name of an object in Kubernetes.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct KubernetesName(String);
+
+impl KubernetesName {
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for KubernetesName {
+    type Error = String;
+
+    /// A DNS-1123 label, which is good for all kinds of objects.
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        let fits = (1..=63).contains(&name.len())
+            && name.bytes().all(legal)
+            && !name.starts_with('-')
+            && !name.ends_with('-');
+        if fits {
+            Ok(Self(name))
+        } else {
+            Err("no name of a Kubernetes object".to_owned())
+        }
+    }
+}
