@@ -36,7 +36,8 @@ pub struct Seen<'a> {
 /// What is to be done, after the document is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Make its topic and send `start`; then [`Workflow::prepared`].
+    /// Make its topic and send `start`; then [`Workflow::prepared`], or [`Workflow::prepare_delayed`] if that can pass,
+    /// or [`Workflow::prepare_failed`].
     Prepare,
     /// Make this part's Job: [`Workflow::job`]. If that can't be done: [`Workflow::launch_failed`].
     Launch {

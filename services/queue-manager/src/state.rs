@@ -141,9 +141,11 @@ pub struct Workflow {
     /// When its topic was there and `start` was sent, Unix ms. Before, no Job is made.
     #[schema(value_type = Option<i64>)]
     pub prepared_at: Option<TimestampMs>,
-    /// When its preparation was last tried, Unix ms.
-    #[schema(value_type = Option<i64>)]
-    pub prepare_tried_at: Option<TimestampMs>,
+    /// When its preparation was first and last tried.
+    #[schema(value_type = Option<Object>)]
+    pub prepare_tried: Option<Asked>,
+    /// Why its preparation failed when it was last tried.
+    pub prepare_problem: Option<String>,
     /// When the first worker of this run was heard of, Unix ms.
     #[schema(value_type = Option<i64>)]
     pub started_at: Option<TimestampMs>,
@@ -198,7 +200,8 @@ impl Workflow {
             queued_at: now,
             admitted_at: None,
             prepared_at: None,
-            prepare_tried_at: None,
+            prepare_tried: None,
+            prepare_problem: None,
             started_at: None,
             ended_at: None,
             updated_at: now,
@@ -229,8 +232,15 @@ impl Workflow {
     pub fn prepared(&mut self, now: TimestampMs) {
         if self.prepared_at.is_none() {
             self.prepared_at = Some(now);
+            self.prepare_problem = None;
             self.changed(now);
         }
+    }
+
+    /// Its topic could not be made, or `start` not be sent, which can pass: it is tried again, for a while.
+    pub fn prepare_delayed(&mut self, problem: &str, now: TimestampMs) {
+        self.prepare_problem = Some(problem.to_owned());
+        self.changed(now);
     }
 
     /// Its topic can't be made, whatever is tried: every part that is not final fails with this reason.

@@ -51,9 +51,15 @@ impl Look<'_> {
     }
 
     fn prepare(&mut self, workflow: &mut Workflow) {
-        let tried = workflow.prepare_tried_at;
-        if tried.is_none_or(|at| self.is_past(at, self.settings.prepare_repeat)) {
-            workflow.prepare_tried_at = Some(self.seen.now);
+        let (now, limit) = (self.seen.now, self.settings.launch_limit);
+        let tried = workflow.prepare_tried;
+        if tried.is_some_and(|tried| self.is_past(tried.first_at, limit)) {
+            let problem = workflow.prepare_problem.as_deref();
+            let problem = problem.unwrap_or("it could not be prepared");
+            let reason = format!("given up after {} min: {problem}", limit.as_secs() / 60);
+            workflow.prepare_failed(&reason, now);
+        } else if tried.is_none_or(|tried| self.is_past(tried.at, self.settings.prepare_repeat)) {
+            workflow.prepare_tried = Some(again(tried, now));
             self.actions.push(Action::Prepare);
         }
     }
@@ -80,8 +86,7 @@ impl Look<'_> {
     fn launch(&mut self, part: &mut Part, began: TimestampMs) {
         let now = self.seen.now;
         if part.attempts == 0 && !part.job.seen {
-            part.queue_started_at.get_or_insert(began);
-            self.make(part, 1, None);
+            self.make(part, 1, began, None);
         } else if !part.job.seen {
             let pause = doubled(
                 self.settings.launch_pause,
@@ -108,12 +113,12 @@ impl Look<'_> {
                 self.push_launch(part);
             }
         } else if let Some(since) = part.job.over_since {
-            self.relaunch(part, since);
+            self.relaunch(part, since, began);
         }
     }
 
     /// Replaces a Job that was there and is gone without a word.
-    fn relaunch(&mut self, part: &mut Part, since: TimestampMs) {
+    fn relaunch(&mut self, part: &mut Part, since: TimestampMs, began: TimestampMs) {
         let grace = self.settings.launch_grace;
         let may_be_hidden = part
             .job
@@ -135,16 +140,16 @@ impl Look<'_> {
         if self.is_past(since, pause) {
             let next = part.attempts + 1;
             let reason = format!("its Job was gone at {since}; this is number {next}");
-            self.make(part, next, Some(reason));
+            self.make(part, next, began, Some(reason));
         } else {
             let at = after(since, pause);
             part.starting(Some(format!("its Job vanished; the next is made at {at}")));
         }
     }
 
-    fn make(&mut self, part: &mut Part, attempt: u32, reason: Option<String>) {
+    fn make(&mut self, part: &mut Part, attempt: u32, began: TimestampMs, reason: Option<String>) {
         part.attempts = attempt;
-        part.queue_started_at.get_or_insert(self.seen.now);
+        part.queue_started_at.get_or_insert(began);
         part.job = JobRecord {
             launched_at: Some(self.seen.now),
             tried_since: Some(self.seen.now),

@@ -33,7 +33,6 @@ impl Look<'_> {
         if job.attempt == part.attempts {
             part.job.seen = true;
         }
-        part.queue_started_at.get_or_insert(job.created);
         part.starts = job.starts;
         if let Some(TroubleKind::ExitCode(code)) = job.trouble.as_ref().map(|trouble| trouble.kind)
         {

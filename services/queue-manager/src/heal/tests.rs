@@ -133,6 +133,26 @@ fn a_workflow_is_prepared_then_launched_once_it_is_its_turn() {
 }
 
 #[test]
+fn a_workflow_that_can_not_be_prepared_says_why_and_is_given_up() {
+    let mut workflow = Workflow::new(&plan(1), "process", T0);
+    workflow.admit(T0);
+    look(&mut workflow, 0, &[]);
+    workflow.prepare_delayed("no broker", at(1));
+    assert_eq!(workflow.status, Status::Pending);
+    assert_eq!(
+        workflow.reason.as_deref(),
+        Some("it could not be prepared: no broker")
+    );
+    assert_eq!(look(&mut workflow, 599, &[]), [Action::Prepare]);
+    assert_eq!(look(&mut workflow, 600, &[]), []);
+    assert_eq!(workflow.status, Status::Error);
+    assert_eq!(
+        reason(&workflow, WRITER),
+        "given up after 10 min: no broker"
+    );
+}
+
+#[test]
 fn a_job_that_the_document_does_not_know_is_adopted() {
     let mut workflow = workflow(1);
     let jobs = [LOADER, WRITER].map(|part| JobStatus {

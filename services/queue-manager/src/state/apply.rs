@@ -3,7 +3,6 @@
 //! An event counts at most once: by its offset, which the document remembers for each partition, and within a process
 //! by its number. Two documents that have seen the same events in the same order are equal, whatever was repeated.
 
-use serde::{Deserialize, Serialize};
 use streamforge_utils::protocol::{Event, EventKind, InterruptReason, TimestampMs};
 
 use super::{Part, Stall, Status, Workflow};
@@ -23,8 +22,7 @@ pub struct Position {
 }
 
 /// What an event did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {
     /// It was applied before: the document is as it was.
     Nothing,

@@ -81,7 +81,8 @@ impl Workflow {
         self.queued_at = now;
         self.admitted_at = None;
         self.prepared_at = None;
-        self.prepare_tried_at = None;
+        self.prepare_tried = None;
+        self.prepare_problem = None;
         self.stop = None;
         self.retention = Retention::default();
         self.changed(now);

@@ -66,6 +66,9 @@ impl Workflow {
                 |reason| format!("{reason}; {others}"),
             ));
         }
+        if let Some(problem) = &self.prepare_problem {
+            return Some(format!("it could not be prepared: {problem}"));
+        }
         of(Status::Stalled)
             .or_else(|| of(Status::Starting))
             .and_then(says)
