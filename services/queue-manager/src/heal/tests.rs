@@ -14,6 +14,8 @@ use crate::{
     },
 };
 
+mod endings;
+mod stalls;
 mod storm;
 
 /// A Job of a part as it is after its first pod came up.
@@ -270,6 +272,7 @@ fn a_job_that_vanished_is_made_again_after_growing_pauses_and_not_for_ever() {
             break;
         }
     }
+    assert_eq!(launches[0].0, 60, "a list of Jobs may be as old as that");
     let expected = [2, 3, 4].map(|attempt| launch(LOADER, attempt));
     let made: Vec<Action> = launches.iter().map(|(_, action)| action.clone()).collect();
     assert_eq!(made, expected);
@@ -278,6 +281,22 @@ fn a_job_that_vanished_is_made_again_after_growing_pauses_and_not_for_ever() {
         reason(&workflow, LOADER),
         "given up after 4 Jobs: the last vanished"
     );
+}
+
+#[test]
+fn no_job_is_replaced_before_its_last_events_were_read() {
+    let (mut workflow, mut feed, jobs) = running();
+    for secs in [100, 200, 600] {
+        let seen = Seen {
+            jobs: &jobs[1..],
+            now: at(secs),
+            events_until: at(3),
+        };
+        assert_eq!(observe(&mut workflow, &seen, &HealSettings::default()), []);
+    }
+    feed.say(&mut workflow, finished(LOADER, 1, 5));
+    assert_eq!(look(&mut workflow, 601, &jobs[1..]), [], "it had finished");
+    assert_eq!(status(&workflow, LOADER), Status::Finished);
 }
 
 #[test]
@@ -310,62 +329,6 @@ fn a_job_whose_node_went_is_deleted_and_replaced_once_nothing_of_it_lives() {
 }
 
 #[test]
-fn a_job_that_can_not_start_is_stalled_and_then_given_up() {
-    use TroubleKind::{Container, Image, Unschedulable};
-    for (kind, words, limit) in [
-        (Image, "its image can't be pulled: x", 900),
-        (Container, "its container can't be made: x", 900),
-        (Unschedulable, "no node takes it: x", 3_600),
-    ] {
-        let mut workflow = workflow(1);
-        look(&mut workflow, 0, &[]);
-        let pending = JobStatus {
-            alive: 1,
-            ..job(&workflow, LOADER, JobPhase::Pending)
-        };
-        let other = job(&workflow, WRITER, JobPhase::Running);
-        let bad = [troubled(pending.clone(), kind, "x"), other.clone()];
-        let good = [pending, other];
-        look(&mut workflow, 1, &bad);
-        assert_eq!(status(&workflow, LOADER), Status::Stalled);
-        assert_eq!(reason(&workflow, LOADER), words);
-        assert_eq!(workflow.status, Status::Stalled);
-        look(&mut workflow, 2, &good);
-        assert_eq!(status(&workflow, LOADER), Status::Starting, "it has passed");
-        look(&mut workflow, 10, &bad);
-        look(&mut workflow, 9 + limit, &bad);
-        assert_eq!(status(&workflow, LOADER), Status::Stalled);
-        look(&mut workflow, 10 + limit, &bad);
-        assert_eq!(status(&workflow, LOADER), Status::Error);
-        let actions = look(&mut workflow, 80 + limit, &bad);
-        assert!(
-            deleted(&actions).contains(&bad[0].name.as_str()),
-            "it keeps no place"
-        );
-    }
-}
-
-#[test]
-fn a_second_pod_that_can_not_start_shows_as_the_first_would() {
-    let (mut workflow, mut feed, mut jobs) = running();
-    feed.say(
-        &mut workflow,
-        interrupted(LOADER, 1, InterruptReason::Signal),
-    );
-    jobs[0] = troubled(jobs[0].clone(), TroubleKind::Unschedulable, "x");
-    look(&mut workflow, 5, &jobs);
-    assert_eq!(reason(&workflow, LOADER), "no node takes it: x");
-    assert_eq!(workflow.part(LOADER).unwrap().stall, Some(Stall::Job));
-    feed.say(&mut workflow, event(LOADER, 3, EventKind::Started));
-    look(&mut workflow, 6, &jobs);
-    assert_eq!(
-        status(&workflow, LOADER),
-        Status::Running,
-        "what was wrong at last is past"
-    );
-}
-
-#[test]
 fn a_job_that_is_in_the_way_and_can_not_be_deleted_ends_its_part() {
     let (mut workflow, _, mut jobs) = running();
     let lost = job(&workflow, LOADER, JobPhase::Failed);
@@ -379,81 +342,6 @@ fn a_job_that_is_in_the_way_and_can_not_be_deleted_ends_its_part() {
         reason(&workflow, LOADER),
         "its node was lost: node a; its Job could not be deleted"
     );
-}
-
-#[test]
-fn a_job_that_is_deleted_for_ever_is_stalled() {
-    let (mut workflow, mut feed, mut jobs) = running();
-    feed.say(
-        &mut workflow,
-        interrupted(LOADER, 1, InterruptReason::Signal),
-    );
-    jobs[0].is_deleting = true;
-    assert_eq!(look(&mut workflow, 5, &jobs), []);
-    assert_eq!(look(&mut workflow, 100, &jobs), []);
-    assert_eq!(status(&workflow, LOADER), Status::Stalled);
-    let words = reason(&workflow, LOADER).to_owned();
-    assert!(
-        words.ends_with("nothing was heard of it since 2024-08-01T08:13:23Z"),
-        "{words}"
-    );
-    look(&mut workflow, 200, &jobs);
-    assert_eq!(reason(&workflow, LOADER), words);
-}
-
-#[test]
-fn silence_is_a_stall_and_never_a_new_job() {
-    let (mut workflow, mut feed, jobs) = running();
-    for secs in [20, 60, 10_000] {
-        let away = Seen {
-            jobs: &jobs,
-            now: at(secs),
-            events_until: at(3),
-        };
-        assert_eq!(observe(&mut workflow, &away, &HealSettings::default()), []);
-        assert_eq!(
-            status(&workflow, LOADER),
-            Status::Running,
-            "nobody could be heard"
-        );
-    }
-    assert_eq!(look(&mut workflow, 61, &jobs), []);
-    let part = workflow.part(LOADER).unwrap();
-    assert_eq!(
-        (part.status, part.stall),
-        (Status::Stalled, Some(Stall::Silent))
-    );
-    assert_eq!(look(&mut workflow, 100_000, &jobs), []);
-    feed.say(&mut workflow, event(LOADER, 1, EventKind::Pong));
-    assert_eq!(status(&workflow, LOADER), Status::Running);
-}
-
-#[test]
-fn a_worker_that_lives_is_idle_only_if_there_is_something_to_do() {
-    let (mut workflow, mut feed, jobs) = running();
-    let mut beat = |workflow: &mut Workflow, secs: i64, loaded, written| {
-        feed.secs = secs - 2;
-        feed.say(workflow, loading(LOADER, 1, loaded, Some(100)));
-        feed.say(workflow, loading(WRITER, 2, written, None));
-        assert_eq!(look(workflow, secs, &jobs), []);
-        [LOADER, WRITER].map(|part| status(workflow, part))
-    };
-    use Status::{Running, Stalled};
-    // Nothing to write for the writer; the loader waits for the exchange.
-    assert_eq!(beat(&mut workflow, 100, 0, 0), [Running, Running]);
-    assert_eq!(beat(&mut workflow, 890, 0, 0), [Running, Running]);
-    assert_eq!(beat(&mut workflow, 910, 0, 0), [Stalled, Running]);
-    assert_eq!(workflow.part(LOADER).unwrap().stall, Some(Stall::Idle));
-    // Something to write, and the writer has not moved for long: it has its time from now.
-    assert_eq!(beat(&mut workflow, 1_000, 50, 0)[1], Running);
-    assert_eq!(beat(&mut workflow, 1_890, 50, 0)[1], Running);
-    assert_eq!(beat(&mut workflow, 1_900, 50, 0)[1], Stalled);
-    assert_eq!(
-        beat(&mut workflow, 1_910, 50, 0)[1],
-        Stalled,
-        "a heartbeat alone does not end it"
-    );
-    assert_eq!(beat(&mut workflow, 1_920, 50, 50)[1], Running);
 }
 
 #[test]
@@ -478,224 +366,6 @@ fn a_process_that_died_without_a_word_shows_and_its_successor_counts_whatever_it
 }
 
 #[test]
-fn a_loader_that_fails_for_good_stops_its_writers_which_empty_what_there_is() {
-    for (published, drain) in [(0, false), (5, true)] {
-        let (mut workflow, mut feed, jobs) = running();
-        feed.say(&mut workflow, loading(LOADER, 1, published, None));
-        feed.say(&mut workflow, failed(LOADER, 1, true));
-        assert_eq!(look(&mut workflow, 9, &jobs), [], "its Job tries again");
-        feed.say(&mut workflow, failed(LOADER, 2, false));
-        assert_eq!(workflow.status, Status::Running, "a worker runs");
-        assert!(workflow.reason.as_ref().unwrap().contains("no broker"));
-        assert_eq!(look(&mut workflow, 10, &jobs), [stop(WRITER, drain)]);
-        assert_eq!(look(&mut workflow, 11, &jobs), []);
-        assert_eq!(look(&mut workflow, 20, &jobs), [stop(WRITER, drain)]);
-        feed.say(&mut workflow, interrupted(WRITER, 2, InterruptReason::Stop));
-        assert_eq!(workflow.status, Status::Error);
-        assert_eq!(
-            reason(&workflow, WRITER),
-            "stopped, since its loader failed"
-        );
-    }
-}
-
-#[test]
-fn a_loader_goes_on_until_no_writer_can_use_it() {
-    use Status::{Error, Finished, Interrupted};
-    for (writers, stops) in [
-        ([Error, Status::Running], false),
-        ([Error, Finished], false),
-        ([Interrupted, Interrupted], false),
-        ([Error, Interrupted], true),
-        ([Error, Error], true),
-    ] {
-        let mut workflow = workflow(2);
-        let mut feed = Feed::new();
-        look(&mut workflow, 0, &[]);
-        let jobs = [LOADER, WRITER, SECOND].map(|part| job(&workflow, part, JobPhase::Running));
-        for (nth, producer) in [LOADER, WRITER, SECOND].into_iter().enumerate() {
-            feed.say(
-                &mut workflow,
-                event(producer, nth as u64, EventKind::Started),
-            );
-        }
-        look(&mut workflow, 3, &jobs);
-        for (nth, (producer, status)) in [WRITER, SECOND].into_iter().zip(writers).enumerate() {
-            let nth = nth as u64 + 1;
-            match status {
-                Error => feed.say(&mut workflow, failed(producer, nth, false)),
-                Finished => feed.say(&mut workflow, finished(producer, nth, 5)),
-                Interrupted => feed.say(
-                    &mut workflow,
-                    interrupted(producer, nth, InterruptReason::Stop),
-                ),
-                _ => feed.say(&mut workflow, loading(producer, nth, 1, None)),
-            };
-        }
-        let expected = if stops {
-            vec![stop(LOADER, false)]
-        } else {
-            Vec::new()
-        };
-        assert_eq!(look(&mut workflow, 9, &jobs), expected, "{writers:?}");
-    }
-}
-
-#[test]
-fn a_writer_whose_loader_left_no_markers_is_stopped_after_a_while() {
-    let (mut workflow, mut feed, jobs) = running();
-    feed.say(&mut workflow, interrupted(LOADER, 1, InterruptReason::Stop));
-    assert_eq!(look(&mut workflow, 50, &jobs[1..]), []);
-    assert_eq!(look(&mut workflow, 63, &jobs[1..]), [stop(WRITER, true)]);
-}
-
-#[test]
-fn a_stop_goes_to_all_that_run_and_what_outlasts_it_is_deleted() {
-    let (mut workflow, mut feed, mut jobs) = running();
-    workflow.request_stop(false, "ann", at(5));
-    assert_eq!(
-        look(&mut workflow, 5, &jobs),
-        [stop(LOADER, false), stop(WRITER, false)]
-    );
-    feed.say(&mut workflow, interrupted(WRITER, 2, InterruptReason::Stop));
-    assert_eq!(look(&mut workflow, 49, &jobs), [stop(LOADER, false)]);
-    let actions = look(&mut workflow, 50, &jobs);
-    assert_eq!(deleted(&actions), [jobs[0].name.as_str()]);
-    jobs[0].is_deleting = true;
-    feed.say(
-        &mut workflow,
-        interrupted(LOADER, 1, InterruptReason::Signal),
-    );
-    look(&mut workflow, 60, &jobs);
-    assert!(!status(&workflow, LOADER).is_final(), "its pod may live");
-    look(&mut workflow, 61, &jobs[1..]);
-    look(&mut workflow, 71, &jobs[1..]);
-    assert_eq!(status(&workflow, LOADER), Status::Interrupted);
-    assert_eq!(
-        reason(&workflow, LOADER),
-        "stopped by ann; its Job was deleted"
-    );
-    assert_eq!(workflow.status, Status::Interrupted);
-}
-
-#[test]
-fn what_waits_for_a_pod_is_deleted_at_once_when_it_is_stopped() {
-    let (mut workflow, mut feed, mut jobs) = running();
-    feed.say(&mut workflow, interrupted(WRITER, 2, InterruptReason::Stop));
-    jobs[0] = JobStatus {
-        alive: 1,
-        starts: 0,
-        ..job(&workflow, LOADER, JobPhase::Pending)
-    };
-    workflow.request_stop(false, "ann", at(5));
-    let actions = look(&mut workflow, 5, &jobs);
-    assert_eq!(deleted(&actions), [jobs[0].name.as_str()]);
-    // It never goes away: the part ends all the same, and says so.
-    jobs[0].is_deleting = true;
-    look(&mut workflow, 304, &jobs);
-    assert!(!status(&workflow, LOADER).is_final());
-    look(&mut workflow, 305, &jobs);
-    assert_eq!(
-        reason(&workflow, LOADER),
-        "stopped by ann; its Job does not go away, and may still run"
-    );
-}
-
-#[test]
-fn a_writer_that_drains_has_time_as_long_as_it_gets_on() {
-    let (mut workflow, mut feed, jobs) = running();
-    workflow.request_stop(true, "ann", at(5));
-    assert_eq!(
-        look(&mut workflow, 5, &jobs),
-        [stop(LOADER, true), stop(WRITER, true)]
-    );
-    feed.say(&mut workflow, interrupted(LOADER, 1, InterruptReason::Stop));
-    feed.secs = 299;
-    let moved = at(300).as_millis() as f64 / 1_000.0;
-    let mut moving = loading(WRITER, 2, 5, None);
-    moving.last_progress_at = Some(moved);
-    feed.say(&mut workflow, moving);
-    assert_eq!(
-        deleted(&look(&mut workflow, 629, &jobs[1..])),
-        Vec::<&str>::new()
-    );
-    assert_eq!(
-        deleted(&look(&mut workflow, 630, &jobs[1..])),
-        [jobs[1].name.as_str()]
-    );
-
-    let (mut workflow, _, jobs) = running();
-    workflow.request_stop(true, "ann", at(5));
-    look(&mut workflow, 5, &jobs[1..]);
-    workflow.request_stop(false, "ann", at(7));
-    let actions = look(&mut workflow, 7, &jobs[1..]);
-    assert!(
-        actions.contains(&stop(WRITER, false)),
-        "it is told at once: {actions:?}"
-    );
-}
-
-#[test]
-fn a_part_that_ended_gives_up_its_place() {
-    let (mut workflow, mut feed, mut jobs) = running();
-    feed.say(&mut workflow, finished(LOADER, 1, 5));
-    feed.say(&mut workflow, finished(WRITER, 2, 5));
-    assert_eq!(workflow.status, Status::Finished);
-    assert_eq!(look(&mut workflow, 62, &jobs), []);
-    let names: Vec<String> = jobs.iter().map(|job| job.name.clone()).collect();
-    assert_eq!(deleted(&look(&mut workflow, 64, &jobs)), names);
-    assert_eq!(deleted(&look(&mut workflow, 65, &jobs)), Vec::<&str>::new());
-    for job in &mut jobs {
-        (job.phase, job.alive) = (JobPhase::Succeeded, 0);
-    }
-    assert_eq!(look(&mut workflow, 500, &jobs), []);
-}
-
-#[test]
-fn topics_of_a_finished_workflow_go_after_a_while() {
-    const DAY: i64 = 86_400;
-    let (mut workflow, mut feed, _) = running();
-    feed.say(&mut workflow, finished(LOADER, 1, 5));
-    feed.say(&mut workflow, finished(WRITER, 2, 5));
-    let mut failed = workflow.clone();
-    failed.parts[1].status = Status::Error;
-    failed.refresh();
-    assert_eq!(look(&mut failed, 3 * DAY, &[]), [], "a retry needs them");
-    assert_eq!(look(&mut workflow, DAY, &[]), []);
-    let lives = [job(&workflow, WRITER, JobPhase::Running)];
-    assert!(!look(&mut workflow, DAY + 9, &lives).contains(&Action::DeleteTopics));
-    assert_eq!(look(&mut workflow, DAY + 10, &[]), [Action::DeleteTopics]);
-    assert_eq!(look(&mut workflow, DAY + 11, &[]), []);
-    let mut kept = workflow.clone();
-    kept.topics_kept("the broker can't", at(DAY + 12));
-    workflow.topics_deleted(at(DAY + 12));
-    for settled in [&mut workflow, &mut kept] {
-        assert_eq!(look(settled, 3 * DAY, &[]), []);
-    }
-}
-
-#[test]
-fn a_worker_of_an_earlier_run_ends_before_the_next_begins() {
-    let (mut workflow, mut feed, mut jobs) = running();
-    feed.say(&mut workflow, failed(LOADER, 1, false));
-    feed.say(&mut workflow, failed(WRITER, 2, false));
-    workflow
-        .begin_retry(|worker, run| format!("{}-r{run}", worker.job_name), at(9))
-        .unwrap();
-    workflow.admit(at(9));
-    workflow.prepared(at(9));
-    (jobs[1].phase, jobs[1].alive) = (JobPhase::Failed, 0);
-    let actions = look(&mut workflow, 10, &jobs);
-    assert_eq!(deleted(&actions), [jobs[0].name.as_str()]);
-    assert!(
-        actions.contains(&launch(WRITER, 1)),
-        "nothing of its last Job lives"
-    );
-    assert!(!actions.contains(&launch(LOADER, 1)));
-    assert!(look(&mut workflow, 11, &jobs[1..]).contains(&launch(LOADER, 1)));
-}
-
-#[test]
 fn a_job_that_can_not_be_made_is_tried_with_growing_pauses_and_given_up() {
     let mut workflow = workflow(1);
     let mut tries = Vec::new();
@@ -714,60 +384,6 @@ fn a_job_that_can_not_be_made_is_tried_with_growing_pauses_and_given_up() {
         reason(&workflow, LOADER),
         "given up after 10 min: its Job could not be made: no route"
     );
-}
-
-#[test]
-fn orphans_are_jobs_of_deleted_workflows_and_of_earlier_runs() {
-    let workflow = workflow(1);
-    let known = BTreeMap::from([(workflow.queue_id.clone(), 2)]);
-    let running = job(&workflow, LOADER, JobPhase::Running);
-    let ended = job(&workflow, LOADER, JobPhase::Failed);
-    let lost = |job: &JobStatus| JobStatus {
-        queue_id: "wf-lost".parse().unwrap(),
-        ..job.clone()
-    };
-    for (what, job, secs, is_orphan) in [
-        ("of an earlier run", running.clone(), 0, true),
-        ("of an earlier run, ended", ended.clone(), 99, false),
-        (
-            "of this run",
-            JobStatus {
-                run: 2,
-                ..running.clone()
-            },
-            99,
-            false,
-        ),
-        (
-            "of a later run",
-            JobStatus {
-                run: 3,
-                ..running.clone()
-            },
-            99,
-            false,
-        ),
-        ("of no workflow", lost(&running), 60, true),
-        ("of no workflow, ended", lost(&ended), 60, true),
-        ("of no workflow, just made", lost(&running), 59, false),
-        (
-            "going already",
-            JobStatus {
-                is_deleting: true,
-                ..lost(&running)
-            },
-            60,
-            false,
-        ),
-    ] {
-        let names = orphans(
-            std::slice::from_ref(&job),
-            &known,
-            at(secs),
-            &HealSettings::default(),
-        );
-        assert_eq!(names == [job.name], is_orphan, "{what}");
-    }
 }
 
 #[test]
