@@ -98,7 +98,7 @@ impl Collection {
     ///
     /// # Errors
     /// `Conflict` if it has another one by now, `NotFound` if there is none; or the database did not take it until
-    /// the deadline.
+    /// the deadline. After a lost answer `Conflict` may also mean that it was stored, and has been replaced since.
     pub async fn replace<T: Serialize>(
         &self,
         key: &str,
