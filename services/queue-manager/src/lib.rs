@@ -10,6 +10,7 @@
 //! - [`state`]: what is known of a workflow, and how events change it.
 //! - [`heal`]: joins that with its Jobs, and says what to do.
 //! - [`admission`]: which workflow may start, which waits.
+//! - [`store`]: what is kept in ArangoDB.
 
 pub mod admission;
 pub mod config;
@@ -19,6 +20,7 @@ pub mod launcher;
 pub mod plan;
 pub mod request;
 pub mod state;
+pub mod store;
 pub mod targets;
 
 /// Name of the service, in logs, metrics and client ids.
