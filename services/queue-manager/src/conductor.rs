@@ -7,17 +7,18 @@
 
 mod act;
 mod held;
+mod metrics;
 mod reading;
 mod shelf;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
 };
 
-use futures::FutureExt;
 use streamforge_utils::{
+    config::KafkaConfig,
     control::Commander,
     kafka::Topics,
     protocol::{EventKind, QueueId, TimestampMs},
@@ -32,13 +33,13 @@ use crate::{
     feed::Arrival,
     heal::{self, Action, HealSettings, Seen},
     launcher::{JobStatus, Launcher},
-    metrics::Metrics,
-    state::Applied,
-    store::{Store, StoreError, TelemetryEntry},
+    state::{Applied, Workflow},
+    store::{NewEvent, Store, StoreError},
 };
 use act::{Actor, Done};
 use held::Change;
-use reading::Reading;
+pub use metrics::ConductorMetrics;
+use reading::{Heard, Reading};
 use shelf::Shelf;
 
 /// How long changes that nobody waits for may stay unstored.
@@ -74,7 +75,7 @@ pub struct Conductor {
     /// Runs Jobs.
     pub launcher: Arc<dyn Launcher>,
     /// How to reach the brokers.
-    pub kafka: streamforge_utils::config::KafkaConfig,
+    pub kafka: KafkaConfig,
     /// Makes and deletes topics.
     pub topics: Topics,
     /// Sends commands.
@@ -86,7 +87,7 @@ pub struct Conductor {
     /// Told after each change that was stored.
     pub changed: Arc<Notify>,
     /// What is counted.
-    pub metrics: Metrics,
+    pub metrics: ConductorMetrics,
 }
 
 /// One time of conducting, from taking the lease to losing it.
@@ -96,7 +97,11 @@ struct Conducting<'a> {
     reading: Reading,
     actor: Actor,
     /// Lifecycle events that are not stored yet.
-    telemetry: Vec<TelemetryEntry>,
+    history: Vec<NewEvent>,
+    /// Partition of queue-events → the offset behind the last message that was taken in.
+    taken: BTreeMap<i32, i64>,
+    /// All events up to then were taken in.
+    events_until: TimestampMs,
     unstored: usize,
     /// When there was first something that somebody waits for.
     urgent_since: Option<Instant>,
@@ -109,17 +114,20 @@ impl Conductor {
     /// # Errors
     /// The store does not answer, or refuses. What was read and not stored is read again.
     pub async fn run(&self) -> Result<(), StoreError> {
-        let shelf = Shelf::fill(&self.store).await?;
+        let topics_kept = self.settings.heal.topics_kept;
+        let shelf = Shelf::fill(&self.store, topics_kept).await?;
         tracing::info!(workflows = shelf.len(), "Conducting");
         let conducting = Conducting {
             conductor: self,
             shelf,
             reading: Reading::new(self.kafka.clone(), &self.settings.events_topic),
             actor: Actor::new(self),
-            telemetry: Vec::new(),
+            history: Vec::new(),
+            taken: BTreeMap::new(),
+            events_until: TimestampMs(0),
             unstored: 0,
             urgent_since: None,
-            are_jobs_known: false,
+            are_jobs_known: true,
         };
         conducting.run().await
     }
@@ -132,37 +140,50 @@ impl Conducting<'_> {
         let mut look_at = Instant::now();
         loop {
             let urgent_at = self.urgent_since.map(|since| since + URGENT_WITHIN);
-            let woken = {
-                let launcher = &self.conductor.launcher;
-                async move {
-                    launcher.changed().await;
-                    tokio::time::sleep(LOOK_APART).await;
-                }
+            let launcher = Arc::clone(&self.conductor.launcher);
+            let jobs_changed = async move {
+                tokio::time::sleep(LOOK_APART).await;
+                launcher.changed().await;
             };
             tokio::select! {
-                arrival = self.reading.next(), if self.unstored < MOST_UNSTORED => self.take(arrival),
+                heard = self.reading.next(), if self.unstored < MOST_UNSTORED => self.hear_all(heard),
                 _ = flush.tick() => self.store().await?,
                 () = until(urgent_at) => self.store().await?,
                 done = self.actor.next() => self.done(done),
                 () = self.conductor.nudge.notified() => look_at = self.look().await?,
-                () = woken => look_at = self.look().await?,
+                () = jobs_changed => look_at = self.look().await?,
                 () = tokio::time::sleep_until(look_at) => look_at = self.look().await?,
             }
         }
     }
 
-    /// Takes an event in, and all that have come already.
-    fn take(&mut self, arrival: Arrival) {
-        self.take_one(arrival);
-        while self.unstored < MOST_UNSTORED {
-            let Some(arrival) = self.reading.next().now_or_never() else {
-                return;
-            };
-            self.take_one(arrival);
+    /// Takes in what was heard, and all that has come since.
+    fn hear_all(&mut self, heard: Heard) {
+        let mut next = Some(heard);
+        while let Some(heard) = next {
+            self.hear(heard);
+            next = (self.unstored < MOST_UNSTORED)
+                .then(|| self.reading.next_now())
+                .flatten();
         }
     }
 
-    fn take_one(&mut self, arrival: Arrival) {
+    fn hear(&mut self, heard: Heard) {
+        match heard {
+            Heard::Opened(ends) => {
+                self.taken.clear();
+                for held in self.shelf.iter_mut() {
+                    held.heal(|workflow| workflow.forget_positions_beyond(&ends));
+                }
+            }
+            Heard::Until(at) => self.events_until = at,
+            Heard::Arrival(arrival) => self.take(arrival),
+        }
+    }
+
+    fn take(&mut self, arrival: Arrival) {
+        let position = arrival.position;
+        self.taken.insert(position.partition, position.offset + 1);
         let metrics = &self.conductor.metrics;
         let Some(event) = arrival.event else {
             metrics.events_malformed.inc();
@@ -172,14 +193,12 @@ impl Conducting<'_> {
             .events
             .with_label_values(&[event.event.as_str()])
             .inc();
-        // One that nobody here launched, or that ended long ago.
+        // Else nobody here launched it, or it ended long ago.
         let Some(held) = self.shelf.get_mut(&event.queue_id) else {
             return;
         };
-        let kind = event.event;
-        let now = TimestampMs::now();
-        let change = Change::Event(arrival.position, Box::new(event));
-        let applied = held.change(change, now);
+        let (kind, now) = (event.event, TimestampMs::now());
+        let applied = held.change(Change::Event(position, Box::new(event)), now);
         if applied == Applied::Nothing {
             return;
         }
@@ -188,31 +207,36 @@ impl Conducting<'_> {
             self.urgent_since.get_or_insert_with(Instant::now);
         }
         if !matches!(kind, EventKind::Loading | EventKind::Pong) {
-            let kept = self.conductor.settings.events_kept;
-            let queue_id = held.workflow.queue_id.clone();
-            self.telemetry.push(TelemetryEntry::new(
-                &queue_id,
-                arrival.position,
-                arrival.text,
-                now,
-                kept,
-            ));
+            self.history.push(NewEvent {
+                queue_id: held.workflow.queue_id.clone(),
+                partition: position.partition,
+                offset: position.offset,
+                event: serde_json::from_str(&arrival.text).expect("it was read as an event"),
+            });
         }
     }
 
     /// Brings everything to the store: events first, then documents, then how far the topic was read.
     async fn store(&mut self) -> Result<(), StoreError> {
         self.urgent_since = None;
-        let next = self.reading.next_offsets();
-        if !self.telemetry.is_empty() {
-            self.conductor.store.insert_events(&self.telemetry).await?;
-            self.telemetry.clear();
+        if !self.history.is_empty() {
+            let history = self
+                .conductor
+                .store
+                .telemetry(self.conductor.settings.events_kept);
+            let refused = history.insert(&self.history, TimestampMs::now()).await?;
+            for refused in refused {
+                tracing::error!(?refused, "The database refuses an event for its history");
+            }
+            self.history.clear();
         }
-        if self.shelf.store(&self.conductor.store).await? > 0 {
+        if self.shelf.store().await? > 0 {
             self.conductor.changed.notify_waiters();
         }
         self.unstored = 0;
-        self.reading.commit(next);
+        if !self.taken.is_empty() {
+            self.reading.commit(&self.taken);
+        }
         Ok(())
     }
 
@@ -230,9 +254,8 @@ impl Conducting<'_> {
     /// Looks at the store, the Jobs and the clock, and does what follows. When to look again.
     async fn look(&mut self) -> Result<Instant, StoreError> {
         let again = Instant::now() + self.conductor.settings.look_interval;
-        self.shelf.refresh(&self.conductor.store).await?;
+        self.shelf.refresh().await?;
         self.admit();
-        self.reading.look();
         match self.conductor.launcher.jobs().await {
             Ok(jobs) => {
                 self.are_jobs_known = true;
@@ -256,7 +279,7 @@ impl Conducting<'_> {
             .iter()
             .filter_map(|held| Claim::of(&held.workflow))
             .collect();
-        let admission = admit(&claims, self.conductor.settings.limits);
+        let admission = admit(&claims, &self.conductor.settings.limits);
         for queue_id in admission.start {
             if let Some(held) = self.shelf.get_mut(queue_id.as_str()) {
                 tracing::info!(queue.id = %queue_id, run = held.workflow.run, "It is its turn");
@@ -267,61 +290,76 @@ impl Conducting<'_> {
 
     /// Joins Jobs and documents, stores what follows, and only then does what is to be done.
     async fn heal(&mut self, jobs: &[JobStatus]) -> Result<(), StoreError> {
+        let settings = &self.conductor.settings.heal;
         let now = TimestampMs::now();
-        let seen = Seen {
-            jobs,
-            now,
-            events_until: self.reading.until(),
-        };
-        let settings = &self.conductor.settings;
+        let mut by_queue: BTreeMap<&str, Vec<JobStatus>> = BTreeMap::new();
+        for job in jobs {
+            by_queue
+                .entry(job.queue_id.as_str())
+                .or_default()
+                .push(job.clone());
+        }
         let mut found: Vec<(QueueId, Vec<Action>)> = Vec::new();
         for held in self.shelf.iter_mut() {
-            let jobs: Vec<JobStatus> = jobs
-                .iter()
-                .filter(|job| job.queue_id == held.workflow.queue_id)
-                .cloned()
-                .collect();
+            let queue_id = held.workflow.queue_id.clone();
             let seen = Seen {
-                jobs: &jobs,
-                ..seen
+                jobs: by_queue.get(queue_id.as_str()).map_or(&[], Vec::as_slice),
+                now,
+                events_until: self.events_until,
             };
-            let (_, actions) =
-                held.heal(|workflow| heal::observe(workflow, &seen, &settings.heal));
+            let (_, actions) = held.heal(|workflow| heal::observe(workflow, &seen, settings));
             if !actions.is_empty() {
-                found.push((held.workflow.queue_id.clone(), actions));
+                found.push((queue_id, actions));
             }
         }
         self.store().await?;
         for (queue_id, actions) in found {
             // What somebody else has changed meanwhile is looked at again first.
-            let Some(held) = self.shelf.get(queue_id.as_str()) else {
-                continue;
-            };
             if self.shelf.was_rebased(&queue_id) {
                 continue;
             }
-            for action in actions {
-                self.actor.begin(&held.workflow, action);
+            if let Some(held) = self.shelf.get(queue_id.as_str()) {
+                for action in actions {
+                    self.conductor.metrics.count(&action);
+                    self.actor.begin(&held.workflow, action);
+                }
             }
         }
-        let with_jobs: BTreeSet<&str> = jobs.iter().map(|job| job.queue_id.as_str()).collect();
+        self.delete_orphans(jobs).await?;
+        let with_jobs: BTreeSet<&str> = by_queue.into_keys().collect();
         self.shelf.let_go(&with_jobs);
-        self.delete_orphans(jobs).await
+        Ok(())
     }
 
-    /// Ends Jobs that belong to no workflow: it was deleted, or this is another queue-manager's leftover.
+    /// Ends Jobs that belong to no workflow, since it was deleted, or to a run that is over.
     async fn delete_orphans(&mut self, jobs: &[JobStatus]) -> Result<(), StoreError> {
-        let mut known: BTreeSet<QueueId> = BTreeSet::new();
+        let workflows = self.conductor.store.workflows::<Workflow>();
+        let mut known: BTreeMap<QueueId, u32> = BTreeMap::new();
         for queue_id in jobs.iter().map(|job| &job.queue_id) {
-            let is_known = self.shelf.get(queue_id.as_str()).is_some()
-                || self.conductor.store.exists(queue_id).await?;
-            if is_known {
-                known.insert(queue_id.clone());
+            if known.contains_key(queue_id) {
+                continue;
+            }
+            let run = match self.shelf.get(queue_id.as_str()) {
+                Some(held) => Some(held.workflow.run),
+                None => match workflows.get(queue_id).await {
+                    Ok(found) => {
+                        let run = found.content.run;
+                        // Over, and its Jobs are still there: to be looked after until they are gone.
+                        self.shelf.take_in(found);
+                        Some(run)
+                    }
+                    Err(StoreError::NotFound(_)) => None,
+                    Err(error) => return Err(error),
+                },
+            };
+            if let Some(run) = run {
+                known.insert(queue_id.clone(), run);
             }
         }
         let settings = &self.conductor.settings.heal;
-        for name in heal::orphans(jobs, &known, TimestampMs::now(), settings) {
-            self.actor.delete_orphan(name);
+        let orphans = heal::orphans(jobs, &known, TimestampMs::now(), settings);
+        for job in jobs.iter().filter(|job| orphans.contains(&job.name)) {
+            self.actor.delete_orphan(&job.name, &job.queue_id);
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 mod sections;
 mod values;
 
-use arango_candles::config::ArangoConfig;
+use streamforge_arango::ArangoConfig;
 use streamforge_utils::config::{
     ConfigError, KafkaConfig, OpsConfig, Reader, Section, Variable, Vars,
 };

@@ -11,12 +11,17 @@
 //! - [`heal`]: joins that with its Jobs, and says what to do.
 //! - [`admission`]: which workflow may start, which waits.
 //! - [`store`]: what is kept in ArangoDB.
+//! - [`feed`]: queue-events, from where state was last stored.
+//! - [`conductor`]: keeps every workflow going; [`leading`]: one replica at a time.
 
 pub mod admission;
+pub mod conductor;
 pub mod config;
+pub mod feed;
 pub mod flows;
 pub mod heal;
 pub mod launcher;
+pub mod leading;
 pub mod plan;
 pub mod request;
 pub mod state;

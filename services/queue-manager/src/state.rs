@@ -301,6 +301,16 @@ impl Workflow {
         self.changed(now);
     }
 
+    /// When its topics are to be deleted, if ever: some time after it finished.
+    pub fn topics_due(&self, kept: std::time::Duration) -> Option<TimestampMs> {
+        let is_settled =
+            self.retention.deleted_at.is_some() || self.retention.kept_because.is_some();
+        let has_topics = self.status == Status::Finished && self.kafka_topic.is_some();
+        let kept = i64::try_from(kept.as_millis()).unwrap_or(i64::MAX / 4);
+        let ended_at = self.ended_at.filter(|_| has_topics && !is_settled)?;
+        Some(ended_at + kept)
+    }
+
     /// Forgets positions at or beyond `ends` (partition → its end offset): queue-events was made anew, and its offsets
     /// begin again. Instances and their numbers still tell what was seen.
     pub fn forget_positions_beyond(&mut self, ends: &BTreeMap<i32, i64>) {

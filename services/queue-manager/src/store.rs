@@ -94,7 +94,10 @@ fn collections() -> Vec<CollectionSpec> {
         indexes,
     };
     vec![
-        collection(QUEUE_STATE, vec![workflows::listing_index()]),
+        collection(
+            QUEUE_STATE,
+            vec![workflows::listing_index(), workflows::change_index()],
+        ),
         collection(TELEMETRY, vec![telemetry::history_index(), expiry.clone()]),
         collection(LEASE, Vec::new()),
         collection(IDEMPOTENCY, vec![expiry]),

@@ -2,7 +2,7 @@
 //!
 //! Both come from the services themselves, so that what is set here is what they read. What a variable means is theirs.
 
-use arango_candles::config::ArangoConfig;
+use streamforge_arango::ArangoConfig;
 use streamforge_utils::{
     config::{ConfigError, KafkaConfig, QueueConfig, Section, Variable, Vars},
     protocol::WorkflowKind,

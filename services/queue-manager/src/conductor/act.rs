@@ -22,8 +22,6 @@ use crate::{
 const TOPIC_LIMIT: Duration = Duration::from_secs(20);
 /// Actions at a time.
 const AT_A_TIME: usize = 16;
-/// Retention of a data topic if the plan says nothing.
-const RETENTION_HOURS: u64 = 168;
 
 /// An action has ended.
 #[derive(Debug)]
@@ -66,8 +64,8 @@ impl Actor {
     pub(super) async fn next(&mut self) -> Done {
         match self.running.join_next().await {
             Some(done) => {
-                let done = done
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+                let done =
+                    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
                 self.busy.remove(&done.key);
                 done
             }
@@ -129,8 +127,9 @@ impl Actor {
     }
 
     /// Ends a Job of which nothing else is known.
-    pub(super) fn delete_orphan(&mut self, name: String, queue_id: QueueId) {
-        tracing::warn!(job = name, queue.id = %queue_id, "Deleting a Job that belongs to no workflow");
+    pub(super) fn delete_orphan(&mut self, name: &str, queue_id: &QueueId) {
+        let (name, queue_id) = (name.to_owned(), queue_id.clone());
+        tracing::warn!(job = name, queue.id = %queue_id, "Deleting a Job that belongs to nothing any more");
         let work = delete_job(Arc::clone(&self.launcher), name.clone());
         self.spawn(queue_id, format!("delete {name}"), work);
     }
@@ -193,17 +192,13 @@ impl Actor {
 
 /// The data topic as its loader would make it; None if there is none.
 fn topic(workflow: &Workflow) -> Option<TopicSpec> {
-    let told = |name: &str| {
-        let mut values = workflow.parts.iter().filter_map(|part| part.env.get(name));
-        values.next()
-    };
     Some(TopicSpec {
         name: workflow.kafka_topic.clone()?,
         partitions: i32::try_from(workflow.partitions).unwrap_or(i32::MAX),
-        replication: told("TOPIC_REPLICATION").and_then(|text| text.parse().ok()),
-        retention_hours: told("TOPIC_RETENTION_HOURS")
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(RETENTION_HOURS),
+        replication: workflow
+            .replication
+            .map(|replicas| i32::try_from(replicas).unwrap_or(i32::MAX)),
+        retention_hours: workflow.retention_hours.into(),
     })
 }
 

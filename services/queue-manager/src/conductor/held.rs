@@ -32,8 +32,6 @@ pub(super) struct Held<R> {
     unstored: Vec<(Change, TimestampMs)>,
     /// Whether healing changed it; that is found out again if it is lost.
     is_healed: bool,
-    /// Whether somebody waits for what changed.
-    is_urgent: bool,
 }
 
 impl<R> Held<R> {
@@ -43,7 +41,6 @@ impl<R> Held<R> {
             revision,
             unstored: Vec::new(),
             is_healed: false,
-            is_urgent: false,
         }
     }
 
@@ -52,20 +49,12 @@ impl<R> Held<R> {
         self.is_healed || !self.unstored.is_empty()
     }
 
-    /// Whether it is to be stored at once.
-    pub(super) fn is_urgent(&self) -> bool {
-        self.is_urgent
-    }
-
     /// Applies a change; what an event did.
     pub(super) fn change(&mut self, change: Change, now: TimestampMs) -> Applied {
         let applied = apply(&mut self.workflow, &change, now);
-        match applied {
-            Applied::Nothing => return applied,
-            Applied::PositionOnly | Applied::Heartbeat => {}
-            Applied::Lifecycle => self.is_urgent = true,
+        if applied != Applied::Nothing {
+            self.unstored.push((change, now));
         }
-        self.unstored.push((change, now));
         applied
     }
 
@@ -75,16 +64,14 @@ impl<R> Held<R> {
         let found = look(&mut self.workflow);
         let is_changed = self.workflow != before;
         self.is_healed |= is_changed;
-        self.is_urgent |= is_changed;
         (is_changed, found)
     }
 
-    /// The first `count` changes and all healing are stored, as this revision.
+    /// All of it is stored, as this revision.
     pub(super) fn stored(&mut self, revision: R) {
         self.revision = revision;
         self.unstored.clear();
         self.is_healed = false;
-        self.is_urgent = false;
     }
 
     /// Somebody else has changed it: goes on from there.

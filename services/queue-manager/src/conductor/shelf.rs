@@ -107,7 +107,7 @@ impl Shelf {
     }
 
     /// What is ahead of its document stays so, and finds out when it is stored that somebody else changed it.
-    fn take_in(&mut self, found: Document<Workflow>) {
+    pub(super) fn take_in(&mut self, found: Document<Workflow>) {
         let Document {
             key,
             revision,
@@ -141,7 +141,9 @@ impl Shelf {
             .map(|(key, workflow, revision)| {
                 let workflows = workflows.clone();
                 async move {
-                    let stored = workflows.replace(&workflow.queue_id, &revision, &workflow).await;
+                    let stored = workflows
+                        .replace(&workflow.queue_id, &revision, &workflow)
+                        .await;
                     (key, workflow.queue_id, stored)
                 }
             })

@@ -1,7 +1,5 @@
 //! Which parts stand still, and when topics go: what only time tells.
 
-use std::time::Duration;
-
 use streamforge_utils::protocol::TimestampMs;
 
 use super::{Action, Look, orphans::has_ended};
@@ -95,13 +93,11 @@ impl Look<'_> {
     /// Deletes the topics of a workflow that finished, a while after and once nothing of it runs. Of others they are
     /// kept for a retry.
     pub(super) fn retire_topics(&mut self, workflow: &mut Workflow) {
-        let retention = &workflow.retention;
-        let is_settled = retention.deleted_at.is_some() || retention.kept_because.is_some();
-        let is_past =
-            |at: Option<TimestampMs>, wait: Duration| at.is_some_and(|at| self.is_past(at, wait));
-        let is_old = is_past(workflow.ended_at, self.settings.topics_kept);
-        let waits = retention.tried_at.is_some()
-            && !is_past(retention.tried_at, self.settings.topics_repeat);
+        let is_due = workflow
+            .topics_due(self.settings.topics_kept)
+            .is_some_and(|at| self.seen.now >= at);
+        let tried_at = workflow.retention.tried_at;
+        let waits = tried_at.is_some_and(|at| !self.is_past(at, self.settings.topics_repeat));
         let of_it = |job: &&JobStatus| job.queue_id == workflow.queue_id;
         let runs = self
             .seen
@@ -109,8 +105,7 @@ impl Look<'_> {
             .iter()
             .filter(of_it)
             .any(|job| !has_ended(job));
-        let is_finished = workflow.status == Status::Finished && workflow.kafka_topic.is_some();
-        if is_finished && is_old && !is_settled && !waits && !runs {
+        if is_due && !waits && !runs {
             workflow.retention.tried_at = Some(self.seen.now);
             self.actions.push(Action::DeleteTopics);
         }

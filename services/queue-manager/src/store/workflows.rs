@@ -19,7 +19,7 @@ const MAX_UPDATES: u32 = 20;
 /// How long it waits before it does, times a random number from 0 to the number of tries.
 const UPDATE_PAUSE: Duration = Duration::from_millis(5);
 
-/// The states of workflows. `W` has at its top level `queue_id`, `symbol`, `type`, `status` and `created_at` (Unix ms).
+/// The states of workflows. `W` has at its top level `queue_id`, `symbol`, `type`, `status`, and `created_at` and `updated_at` (Unix ms).
 #[derive(Debug)]
 pub struct Workflows<W> {
     collection: Collection,
@@ -45,8 +45,12 @@ pub struct Filter {
     pub created_from: Option<TimestampMs>,
     /// Made before.
     pub created_before: Option<TimestampMs>,
+    /// Changed then or later.
+    pub updated_from: Option<TimestampMs>,
     /// Only those that are not final.
     pub unfinished_only: bool,
+    /// Only those whose topics are still to be deleted, and that ended before.
+    pub topics_due_before: Option<TimestampMs>,
 }
 
 /// What workflows are listed by.
@@ -59,6 +63,15 @@ struct Listed {
 fn read<T: DeserializeOwned>(row: &RawValue) -> Result<T, StoreError> {
     serde_json::from_str(row.get())
         .map_err(|error| StoreError::Broken(format!("a workflow of the list: {error}")))
+}
+
+/// By it those are found that changed since.
+pub(super) fn change_index() -> IndexSpec {
+    IndexSpec {
+        name: "change",
+        fields: &["updated_at"],
+        kind: IndexKind::Persistent,
+    }
 }
 
 /// It has the order of a list, and everything that a filter looks at, so no document is read to be passed over.
@@ -214,6 +227,18 @@ impl<W: Serialize + DeserializeOwned> Workflows<W> {
             query = query
                 .then("FILTER d.status IN @statuses")
                 .bind("statuses", filter.statuses.clone());
+        }
+        if let Some(from) = filter.updated_from {
+            query = query
+                .then("FILTER d.updated_at >= @updated")
+                .bind("updated", from.as_millis());
+        }
+        if let Some(before) = filter.topics_due_before {
+            query = query
+                .then("FILTER d.ended_at < @ended AND d.kafka_topic != @nothing")
+                .then("FILTER d.retention.deleted_at == @nothing AND d.retention.kept_because == @nothing")
+                .bind("ended", before.as_millis())
+                .bind("nothing", serde_json::Value::Null);
         }
         if filter.unfinished_only {
             query = query

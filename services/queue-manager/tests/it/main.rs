@@ -7,8 +7,4 @@
 
 mod api_server;
 mod kubernetes_launcher;
-//! queue-manager over the development stack.
-
-#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
-
 mod store;
