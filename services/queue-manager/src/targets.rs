@@ -122,6 +122,13 @@ impl Target {
         self.variables.iter().copied().flatten()
     }
 
+    /// A good value of a variable that it knows.
+    pub fn example(&self, name: &str) -> Option<&'static str> {
+        let mut all = self.all_variables();
+        all.find(|variable| variable.name == name)
+            .map(|variable| variable.example)
+    }
+
     /// The variables that a request may set.
     pub fn settable(&self) -> impl Iterator<Item = &'static Variable> {
         let reserved = [

@@ -90,7 +90,7 @@ fn each_fault_of_a_request_is_named() {
 #[test]
 fn a_bad_file_is_refused_as_a_whole() {
     for (text, said) in [
-        ("", "no YAML mapping"),
+        ("", "no flow"),
         ("{}", "no flow"),
         ("[1]", "no YAML mapping"),
         ("a: {symbol: BTCUSDT, colour: red}", "colour"),

@@ -97,7 +97,7 @@ impl Planner {
                 errors.wrong(&field(nth), text, "each symbol once");
             }
         }
-        let targets = self.targets_for(&request, &mut errors);
+        let targets = self.targets_for(&request);
         let none = vec![None];
         // Without a symbol the rest is still checked.
         let all = if symbols.all.is_empty() {
@@ -130,8 +130,8 @@ impl Planner {
         errors.or(Some(plans))
     }
 
-    /// A loader and a writer for the type; those for candles where the type is no type, so that the rest is checked.
-    fn targets_for(&self, request: &Start, errors: &mut FieldErrors) -> [&'static str; 2] {
+    /// A loader and a writer for the type; those for candles where there are none, so that the answer says what they take.
+    fn targets_for(&self, request: &Start) -> [&'static str; 2] {
         let kind = request.kind.as_deref().and_then(|kind| kind.parse().ok());
         let of = |role: Role| {
             let fits = |target: &&Target| {
@@ -139,12 +139,10 @@ impl Planner {
             };
             TARGETS.iter().find(fits).map(|target| target.service)
         };
-        if let (Some(loader), Some(writer)) = (of(Role::Loader), of(Role::Writer)) {
-            return [loader, writer];
-        }
-        let found = request.kind.as_deref().unwrap_or_default();
-        errors.wrong("type", found, "api_candles_<interval>");
-        [loader_api_candles::SERVICE, arango_candles::SERVICE]
+        [
+            of(Role::Loader).unwrap_or(loader_api_candles::SERVICE),
+            of(Role::Writer).unwrap_or(arango_candles::SERVICE),
+        ]
     }
 
     /// A plan, unless something is noted in `errors`.
@@ -247,7 +245,11 @@ impl Planner {
         let mut env = Vars::new();
         for (variable, value) in &asked.env {
             if target.settable().any(|known| known.name == variable) {
-                env.insert(variable.clone(), value.clone());
+                // As the worker reads it: trimmed, and absent if blank.
+                let value = value.trim();
+                if !value.is_empty() {
+                    env.insert(variable.clone(), value.to_owned());
+                }
             } else {
                 let names: Vec<_> = target.settable().map(|known| known.name).collect();
                 let shown: String = variable.chars().take(64).collect();
@@ -348,9 +350,7 @@ impl Planner {
                 Some(self.retention_hours.to_string()),
             );
         }
-        if target.takes(common.kind) {
-            check_as_it_will(draft, &env, errors);
-        }
+        check_as_it_will(draft, common.kind, &env, errors);
         let default = || {
             format!(
                 "{}/{}:{}",
@@ -424,28 +424,52 @@ fn range(
 }
 
 /// What would end the worker with 78, in words of the request.
-fn check_as_it_will(draft: &Draft<'_>, env: &Vars, errors: &mut FieldErrors) {
-    let Err(error) = draft.target.check(env) else {
-        return;
-    };
-    for fault in error.each() {
-        let name = fault.variable();
-        let known = draft.target.settable().find(|known| known.name == name);
-        let expected = match (fault.expected(), known) {
-            ("", Some(known)) => known.expected,
-            (expected, _) => expected,
-        };
-        let path = &draft.path;
-        let field = match name {
-            "COLLECTION_NAME" => format!("{path}.collection_name"),
-            // Noted already, with a better reason.
-            "SYMBOL" | "TYPE" | "INTERVAL" | "TIME_RANGE" if !errors.is_empty() => continue,
-            name => format!("{path}.env.{name}"),
-        };
-        errors.wrong(
-            &field,
-            env.get(name).map_or("nothing", String::as_str),
-            expected,
-        );
+///
+/// A service checks what goes together only where each value can be read. So what is at fault is replaced by what is
+/// good, and the rest is checked again.
+fn check_as_it_will(draft: &Draft<'_>, kind: WorkflowKind, env: &Vars, errors: &mut FieldErrors) {
+    const MOST_PASSES: usize = 3;
+    let target = draft.target;
+    let mut env = env.clone();
+    if !target.takes(kind) {
+        // Noted already; the other values are still checked.
+        env.insert("TYPE".to_owned(), "api_candles_1m".to_owned());
     }
+    for _ in 0..MOST_PASSES {
+        let Err(error) = target.check(&env) else {
+            return;
+        };
+        for fault in error.each() {
+            let name = fault.variable();
+            note(draft, name, fault.expected(), env.get(name), errors);
+            match target.example(name) {
+                Some(good) if !draft.env.contains_key(name) => {
+                    env.insert(name.to_owned(), good.to_owned());
+                }
+                _ => _ = env.remove(name),
+            }
+        }
+    }
+}
+
+fn note(
+    draft: &Draft<'_>,
+    variable: &str,
+    expected: &str,
+    found: Option<&String>,
+    errors: &mut FieldErrors,
+) {
+    let path = &draft.path;
+    let field = match variable {
+        "COLLECTION_NAME" => format!("{path}.collection_name"),
+        // Noted already, with a better reason.
+        "SYMBOL" | "TYPE" | "INTERVAL" | "TIME_RANGE" if !errors.is_empty() => return,
+        name => format!("{path}.env.{name}"),
+    };
+    let known = draft.target.settable().find(|known| known.name == variable);
+    let expected = match (expected, known) {
+        ("", Some(known)) => known.expected,
+        (expected, _) => expected,
+    };
+    errors.wrong(&field, found.map_or("nothing", String::as_str), expected);
 }
