@@ -3,6 +3,7 @@
 //! What a Job's end means for a workflow, and whether there is a next one, is not a launcher's job.
 
 pub mod kubernetes;
+pub mod process;
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -30,3 +30,16 @@ pub mod targets;
 
 /// Name of the service, in logs, metrics and client ids.
 pub const SERVICE: &str = "queue-manager";
+
+/// Runs the program with these arguments, its name first.
+pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> std::process::ExitCode {
+    let mut args = args.into_iter().skip(1);
+    if args
+        .next()
+        .is_some_and(|mode| mode == launcher::process::shim::MODE)
+    {
+        return launcher::process::shim::run(args);
+    }
+    tracing::error!("The only thing that can be run yet is a shim");
+    std::process::ExitCode::from(2)
+}

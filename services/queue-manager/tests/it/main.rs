@@ -7,4 +7,5 @@
 
 mod api_server;
 mod kubernetes_launcher;
+mod process_launcher;
 mod store;
