@@ -64,6 +64,12 @@ shell_scripts() {
     git ls-files -z '*.sh' .ci/run | xargs -0 "$tools/bin/shellcheck"
 }
 
+# Tests write the Jobs of queue-manager there, to be checked below.
+STREAMFORGE_JOBS="$(realpath -m -- "${CARGO_TARGET_DIR:-target}")/jobs-ci"
+export STREAMFORGE_JOBS
+rm -rf -- "$STREAMFORGE_JOBS"
+mkdir -p -- "$STREAMFORGE_JOBS"
+
 stage "needs" ci/needs.sh
 stage "fmt" cargo fmt --all --check
 stage "clippy" cargo clippy --quiet --locked --workspace --all-targets "${features[@]}" -- -D warnings
@@ -88,6 +94,11 @@ elif pypi PyYAML==6.0.3 jsonschema==4.26.0; then
     stage "resources for Kubernetes" "$tools/bin/python" ci/k8s-schemas.py "$STREAMFORGE_SCHEMAS"
 else
     skip "resources for Kubernetes" "python3 with venv, or PyPI, is not there (apt-get install python3-venv)"
+fi
+if pypi PyYAML==6.0.3 kubernetes-validate==1.37.0; then
+    stage "Jobs of queue-manager" "$tools/bin/python" ci/k8s-jobs.py "$STREAMFORGE_JOBS"
+else
+    skip "Jobs of queue-manager" "python3 with venv, or PyPI, is not there (apt-get install python3-venv)"
 fi
 if pypi typos==1.52.0; then
     stage "typos" "$tools/bin/typos"

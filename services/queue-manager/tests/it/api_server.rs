@@ -12,6 +12,7 @@ mod pod;
 mod store;
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
@@ -44,6 +45,7 @@ struct Shared {
     cluster: Mutex<Cluster>,
     faults: Mutex<Vec<Fault>>,
     requests: Mutex<Vec<String>>,
+    rights: Mutex<BTreeSet<(String, String)>>,
     forbidden: Mutex<Vec<(String, String)>>,
     /// Cuts all connections when it changes.
     cut: watch::Sender<u64>,
@@ -81,6 +83,7 @@ impl ApiServer {
             cluster: Mutex::default(),
             faults: Mutex::default(),
             requests: Mutex::default(),
+            rights: Mutex::default(),
             forbidden: Mutex::default(),
             cut,
         });
@@ -120,6 +123,11 @@ impl ApiServer {
     /// What was asked, each as `METHOD path?query`.
     pub(crate) fn requests(&self) -> Vec<String> {
         lock(&self.shared.requests).clone()
+    }
+
+    /// The rights that this took: resource and verb.
+    pub(crate) fn rights(&self) -> BTreeSet<(String, String)> {
+        lock(&self.shared.rights).clone()
     }
 
     // What other clients do.

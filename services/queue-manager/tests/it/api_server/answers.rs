@@ -103,6 +103,7 @@ fn refuse(shared: &Shared, method: &str, target: &str) -> Option<Response> {
         _ if query.contains("watch=true") => "watch",
         _ => "list",
     };
+    lock(&shared.rights).insert((resource.to_owned(), verb.to_owned()));
     is_forbidden(shared, verb, resource).then(|| {
         let message = format!(
             "{resource} is forbidden: User \"queue-manager\" cannot {verb} resource \"{resource}\""

@@ -1,17 +1,22 @@
 //! The exact requests, against a mock of the HTTP client.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
 
 use http::{Request, Response};
+use k8s_openapi::api::rbac::v1::Role;
 use kube::{Client, client::Body};
 use queue_manager::launcher::{
     Launched, Launcher,
     kubernetes::{JobSettings, KubernetesLauncher, KubernetesSettings, SecretKey},
 };
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use super::{LOADER, PATIENCE, spec};
+use super::{LOADER, PATIENCE, ready, spec};
 
 /// Requests other than watches, with their bodies; and the watches.
 #[derive(Default)]
@@ -109,6 +114,44 @@ async fn every_request_is_as_the_api_has_it() {
     tokio::time::timeout(PATIENCE, all_watched).await.unwrap();
     let mut asked = std::mem::take(&mut *asked.lock().unwrap());
     asked.watches.sort();
-    insta::assert_json_snapshot!("requests", asked.calls);
-    insta::assert_json_snapshot!("watches", asked.watches);
+    insta::with_settings!({sort_maps => true}, {
+        insta::assert_json_snapshot!("requests", asked.calls);
+        insta::assert_json_snapshot!("watches", asked.watches);
+    });
+}
+
+#[tokio::test]
+async fn its_role_allows_what_it_asks_and_no_more() {
+    let text = include_str!("../../../../../k8s/queue-manager/rbac.yaml");
+    let role = serde_norway::Deserializer::from_str(text)
+        .map(|document| Value::deserialize(document).unwrap())
+        .find(|resource| resource["kind"] == "Role")
+        .unwrap();
+    let role: Role = serde_json::from_value(role).unwrap();
+    let mut allowed = BTreeSet::new();
+    for rule in role.rules.unwrap() {
+        for resource in rule.resources.unwrap() {
+            for verb in &rule.verbs {
+                allowed.insert((resource.clone(), verb.clone()));
+            }
+        }
+    }
+
+    let (server, launcher) = ready().await;
+    launcher.launch(&spec()).await.unwrap();
+    launcher.launch(&spec()).await.unwrap();
+    server.pod(LOADER).logs("a line");
+    launcher.logs(LOADER, 1).await.unwrap();
+    launcher.delete(LOADER).await.unwrap();
+    let is_watched = |kind: &str| {
+        let right = (kind.to_owned(), "watch".to_owned());
+        server.rights().contains(&right)
+    };
+    let all_watched = async {
+        while !is_watched("jobs") || !is_watched("pods") {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, all_watched).await.unwrap();
+    assert_eq!(server.rights(), allowed);
 }

@@ -134,9 +134,10 @@ fn every_job_can_be_checked_by_others() {
     let folder = folder.unwrap_or_else(|| own.path().to_owned());
     let variants = variants();
     for (name, job) in &variants {
-        let text = serde_norway::to_string(job).unwrap();
-        assert_eq!(&serde_norway::from_str::<Job>(&text).unwrap(), job);
-        std::fs::write(folder.join(format!("{name}.yaml")), text).unwrap();
+        // As it is sent.
+        let text = serde_json::to_string_pretty(job).unwrap();
+        assert_eq!(&serde_json::from_str::<Job>(&text).unwrap(), job);
+        std::fs::write(folder.join(format!("{name}.json")), text).unwrap();
     }
     assert_eq!(std::fs::read_dir(folder).unwrap().count(), variants.len());
 }

@@ -182,7 +182,7 @@ fn ended(end: &ContainerStateTerminated) -> Found {
         _ => {
             let meaning = match code {
                 0 => ", yet its pod failed",
-                1 => ", something did not come back in time",
+                1 => ", which another try may mend",
                 70 => ", no retry can mend it",
                 78 => ", its configuration is wrong",
                 _ => "",

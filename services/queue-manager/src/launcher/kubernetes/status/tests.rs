@@ -109,8 +109,7 @@ fn one(job: Job, pods: Vec<Pod>) -> JobStatus {
 
 #[test]
 fn phases_come_from_conditions_and_pods() {
-    use JobPhase::{Failed, Pending, Running, Succeeded};
-    let done = json!({"phase": "Succeeded"});
+    use JobPhase::{Pending, Running};
     // Status of the Job, of its pods; phase, starts, alive.
     let cases = [
         (json!({}), vec![], Pending, 0, 0),
@@ -147,6 +146,24 @@ fn phases_come_from_conditions_and_pods() {
             3,
             1,
         ),
+        // A node that does not answer: nobody knows whether it runs.
+        (
+            json!({"active": 1}),
+            vec![json!({"phase": "Unknown"})],
+            Pending,
+            0,
+            1,
+        ),
+        (json!({"terminating": 1}), vec![], Pending, 0, 1),
+    ];
+    check_phases(cases);
+}
+
+#[test]
+fn what_is_settled_counts_before_the_last_pod_is_gone() {
+    use JobPhase::{Failed, Succeeded};
+    let done = json!({"phase": "Succeeded"});
+    check_phases([
         (
             ends("SuccessCriteriaMet", "", ""),
             vec![done.clone()],
@@ -176,16 +193,10 @@ fn phases_come_from_conditions_and_pods() {
             1,
             0,
         ),
-        // A node that does not answer: nobody knows whether it runs.
-        (
-            json!({"active": 1}),
-            vec![json!({"phase": "Unknown"})],
-            Pending,
-            0,
-            1,
-        ),
-        (json!({"terminating": 1}), vec![], Pending, 0, 1),
-    ];
+    ]);
+}
+
+fn check_phases<const N: usize>(cases: [(Value, Vec<Value>, JobPhase, u32, u32); N]) {
     for (status, pods, phase, starts, alive) in cases {
         let shown = format!("{status} {pods:?}");
         let pods = (1..).zip(pods).map(|(nth, status)| pod(nth, status));
@@ -213,34 +224,9 @@ fn an_end_has_a_time_once_nothing_runs() {
 }
 
 #[test]
-fn what_is_wrong_with_a_pod_is_said_in_words() {
-    use TroubleKind::{
-        Container, Evicted, ExitCode, Image, NodeLost, OutOfMemory, Program, Signal, Unknown,
-        Unschedulable,
-    };
-    let evicted = json!({"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."});
-    let refused =
-        json!({"phase": "Failed", "reason": "OutOfmemory", "message": "Node didn't have enough"});
-    let shut = json!({"phase": "Failed", "reason": "Terminated", "message": "Pod was terminated in response to imminent node shutdown."});
-    let killed = container(
-        "Failed",
-        json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}}),
-    );
-    let start = container(
-        "Failed",
-        json!({"terminated": {"exitCode": 128, "reason": "StartError", "message": "exec: \"x\": not found"}}),
-    );
-    let logged = container(
-        "Failed",
-        json!({"terminated": {"exitCode": 70, "reason": "Error",
-        "message": "{\"level\":\"INFO\"}\n{\"level\":\"ERROR\",\"fields\":{\"message\":\"Ended\",\"error\":\"unknown symbol\"}}\n"}}),
-    );
-    let plain = container(
-        "Failed",
-        json!({"terminated": {"exitCode": 78, "message": "KAFKA_TOPIC is missing\n"}}),
-    );
-    let bare = json!({"phase": "Failed"});
-    let cases = [
+fn what_a_pod_waits_for_is_said_in_words() {
+    use TroubleKind::{Container, Image, Program, Unschedulable};
+    check_trouble([
         (
             waits("ErrImagePull"),
             Image,
@@ -264,6 +250,17 @@ fn what_is_wrong_with_a_pod_is_said_in_words() {
             Container,
             "not there after 600 s",
         ),
+    ]);
+}
+
+#[test]
+fn what_ended_a_pod_from_outside_is_said_in_words() {
+    use TroubleKind::{Evicted, ExitCode, NodeLost, Unschedulable};
+    let evicted = json!({"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."});
+    let refused =
+        json!({"phase": "Failed", "reason": "OutOfmemory", "message": "Node didn't have enough"});
+    let shut = json!({"phase": "Failed", "reason": "Terminated", "message": "Pod was terminated in response to imminent node shutdown."});
+    check_trouble([
         (
             evicted,
             Evicted,
@@ -296,7 +293,7 @@ fn what_is_wrong_with_a_pod_is_said_in_words() {
             "its node does not answer or no longer bears it: why",
         ),
         (
-            disrupted(bare.clone(), "DeletionByPodGC"),
+            disrupted(json!({"phase": "Failed"}), "DeletionByPodGC"),
             NodeLost,
             "its node is gone: why",
         ),
@@ -317,6 +314,31 @@ fn what_is_wrong_with_a_pod_is_said_in_words() {
             NodeLost,
             "may still run",
         ),
+    ]);
+}
+
+#[test]
+fn how_a_program_ended_is_said_in_words() {
+    use TroubleKind::{ExitCode, OutOfMemory, Program, Signal, Unknown};
+    let killed = container(
+        "Failed",
+        json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}}),
+    );
+    let start = container(
+        "Failed",
+        json!({"terminated": {"exitCode": 128, "reason": "StartError", "message": "exec: \"x\": not found"}}),
+    );
+    let logged = container(
+        "Failed",
+        json!({"terminated": {"exitCode": 70, "reason": "Error",
+        "message": "{\"level\":\"INFO\"}\n{\"level\":\"ERROR\",\"fields\":{\"message\":\"Ended\",\"error\":\"unknown symbol\"}}\n"}}),
+    );
+    let plain = container(
+        "Failed",
+        json!({"terminated": {"exitCode": 78, "message": "KAFKA_TOPIC is missing\n"}}),
+    );
+    let bare = json!({"phase": "Failed"});
+    check_trouble([
         (killed, OutOfMemory, "used more memory than its limit"),
         (
             start,
@@ -326,7 +348,7 @@ fn what_is_wrong_with_a_pod_is_said_in_words() {
         (
             exited(1),
             ExitCode(1),
-            "exit code 1, something did not come back in time",
+            "exit code 1, which another try may mend",
         ),
         (exited(3), ExitCode(3), "exit code 3"),
         (exited(137), Signal(9), "ended by SIGKILL (exit code 137)"),
@@ -342,7 +364,10 @@ fn what_is_wrong_with_a_pod_is_said_in_words() {
             "its configuration is wrong: KAFKA_TOPIC is missing",
         ),
         (bare, Unknown, "nothing says why"),
-    ];
+    ]);
+}
+
+fn check_trouble<const N: usize>(cases: [(Value, TroubleKind, &str); N]) {
     for (status, kind, expected) in cases {
         let trouble = one(job(json!({"active": 1})), vec![pod(1, status.clone())])
             .trouble
@@ -414,7 +439,7 @@ fn a_failed_job_says_why() {
             ends("Failed", "BackoffLimitExceeded", limit),
             vec![exited(2), exited(1)],
             ExitCode(1),
-            "exit code 1, something did not come back in time; it failed 1 times",
+            "exit code 1, which another try may mend; it failed 1 times",
         ),
         (
             ends("Failed", "BackoffLimitExceeded", limit),
