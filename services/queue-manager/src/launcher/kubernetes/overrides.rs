@@ -281,19 +281,31 @@ targets:
     }
 
     #[test]
+    fn the_example_in_the_readme_is_right() {
+        let readme = include_str!("../../../README.md");
+        let example = readme
+            .split("```yaml\n")
+            .nth(1)
+            .and_then(|rest| rest.split("```").next())
+            .unwrap();
+        let overrides = Overrides::parse(example).unwrap();
+        assert!(overrides.targets.contains_key("arango-candles"));
+    }
+
+    #[test]
     fn a_typing_error_is_refused_and_named() {
         let cases = [
             ("al: {}", "unknown field `al`"),
             (
-                "all: {tolerations: [{key: a, efect: NoSchedule}]}",
-                "unknown fields: all.tolerations[0].efect",
+                "all: {tolerations: [{key: a, effects: NoSchedule}]}",
+                "unknown fields: all.tolerations[0].effects",
             ),
             (
                 "targets: {dummy-service: {resources: {limit: {cpu: '1'}}}}",
                 "unknown fields: targets.dummy-service.resources.limit",
             ),
             (
-                "all: {affinity: {nodeAfinity: {}, podAffinity: {x: 1}}}",
+                "all: {affinity: {podAntiAffinity: {}, podAffinity: {x: 1}}}",
                 "unknown fields: all.affinity.podAffinity.x",
             ),
             (
