@@ -92,7 +92,8 @@ impl ClientContext for KafkaContext {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        if is_permanent(&error) || is_bad_certificate(&error, reason) {
+        let refused = is_permanent(&error) && !is_broken_handshake(&error, reason);
+        if refused || is_bad_certificate(&error, reason) {
             tracing::error!(target: "rdkafka", %error, reason, "Kafka refuses this client");
             let reason = format!("{error}: {reason}");
             let mut refusal = self.refusal();
@@ -109,6 +110,14 @@ impl ClientContext for KafkaContext {
 /// A remark at every start about a setting that is meant so.
 fn is_known(facility: &str, message: &str) -> bool {
     facility == "CONFWARN" && message.contains(GAPLESS) && message.contains("experimental")
+}
+
+/// Whether the connection broke while the mechanism of SASL was agreed upon: as when a broker is restarted, or this client
+/// is closed. librdkafka gives that the code of a wrong password, and tells them apart by its words only: what the broker
+/// refuses starts with "Broker: ".
+fn is_broken_handshake(error: &KafkaError, reason: &str) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::Authentication)
+        && reason.contains("mechanism handshake failed: Local: ")
 }
 
 /// Whether TLS failed for what the two sides are. librdkafka tells so by its words: the code depends on how far the
@@ -160,6 +169,21 @@ mod tests {
                 RDKafkaErrorCode::BrokerTransportFailure,
                 "sasl_ssl://a:1/1: SSL handshake failed: Disconnected: connection closed by peer: connecting to a PLAINTEXT broker listener?",
                 false,
+            ),
+            (
+                RDKafkaErrorCode::Authentication,
+                "GroupCoordinator: SASL SCRAM-SHA-512 mechanism handshake failed: Local: Broker transport failure: broker's supported mechanisms: ",
+                false,
+            ),
+            (
+                RDKafkaErrorCode::Authentication,
+                "sasl_ssl://a:1/1: SASL SCRAM-SHA-256 mechanism handshake failed: Broker: Unsupported SASL mechanism: broker's supported mechanisms: SCRAM-SHA-512",
+                true,
+            ),
+            (
+                RDKafkaErrorCode::Authentication,
+                "sasl_ssl://a:1/1: SASL authentication error: Authentication failed during authentication due to invalid credentials with SASL mechanism SCRAM-SHA-512",
+                true,
             ),
         ] {
             let context = KafkaContext::default();
