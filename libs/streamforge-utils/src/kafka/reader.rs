@@ -20,6 +20,9 @@ use crate::config::KafkaConfig;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How much is kept of what comes before and after the message that was asked for, in KiB.
 const PREFETCH_KIB: u32 = 1024;
+/// How long a broker may hold a fetch that has nothing to give, in ms. A reader waits for nothing new; but librdkafka asks
+/// for more once it has read to a partition's end, and while the broker holds that, no other partition is fetched.
+const FETCH_WAIT_MAX_MS: &str = "10";
 
 /// The lowest offset that a partition still has, and the offset that its next message will get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +95,7 @@ impl TopicReader {
     pub fn new(kafka: &KafkaConfig, client_id: &str, group_id: &str) -> Result<Self, KafkaError> {
         let context = KafkaContext::default();
         let consumer = consumer_config(kafka, client_id, group_id, PREFETCH_KIB)
+            .set("fetch.wait.max.ms", FETCH_WAIT_MAX_MS)
             .create_with_context(context.clone())?;
         Ok(Self {
             consumer: Arc::new(Mutex::new(consumer)),
