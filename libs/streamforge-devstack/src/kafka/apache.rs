@@ -6,10 +6,26 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     process::Stdio,
+    sync::{Arc, LazyLock},
 };
 
-use streamforge_utils::config::{KafkaConfig, Reader, Vars};
-use tokio::process::Command;
+use rdkafka::{
+    Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions},
+    client::DefaultClientContext,
+    error::KafkaError,
+};
+use streamforge_utils::{
+    config::{KafkaConfig, Reader, Vars},
+    kafka::client_config,
+};
+use tokio::{
+    process::Command,
+    sync::{Mutex, OwnedMutexGuard},
+};
+
+/// The broker of this process that can be frozen: its folder, once it was started. One test after the other has it.
+static ALONE: LazyLock<Arc<Mutex<Option<PathBuf>>>> = LazyLock::new(Arc::default);
 
 /// The broker could not be found, started or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +46,17 @@ pub enum ApacheKafkaError {
         /// The variable.
         name: String,
     },
+    /// It could not be told to stand still or to go on.
+    #[error("the broker of {dir:?} takes no {signal}")]
+    Signal {
+        /// Its folder.
+        dir: PathBuf,
+        /// What was sent.
+        signal: &'static str,
+    },
+    /// It did not delete records.
+    #[error("deleting records: {0}")]
+    Deleting(#[from] KafkaError),
     /// The script failed.
     #[error("{script:?} {verb} failed: {reason}")]
     Script {
@@ -49,6 +76,8 @@ pub struct ApacheKafka {
     told: Vars,
     /// The script that started it, if it is ours to stop.
     script: Option<PathBuf>,
+    /// While this is held, nobody else uses the broker, and it may be frozen.
+    turn: Option<OwnedMutexGuard<Option<PathBuf>>>,
 }
 
 impl ApacheKafka {
@@ -69,6 +98,7 @@ impl ApacheKafka {
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .collect(),
             script: None,
+            turn: None,
         })
     }
 
@@ -82,6 +112,27 @@ impl ApacheKafka {
         run(script, dir, &["start", "--while", &own]).await?;
         let mut kafka = Self::running(dir)?;
         kafka.script = Some(script.to_owned());
+        Ok(kafka)
+    }
+
+    /// A broker that nobody else uses until this is dropped, so that it may be frozen. A process has one of these: it is
+    /// started with `script` for the first who asks, and ends with the process; who asks later waits for his turn.
+    ///
+    /// # Errors
+    /// It does not start; the script says why.
+    pub async fn alone(script: &Path) -> Result<Self, ApacheKafkaError> {
+        let mut turn = Arc::clone(&ALONE).lock_owned().await;
+        let dir = match &*turn {
+            Some(dir) => dir.clone(),
+            None => {
+                let own = std::process::id().to_string();
+                let dir = std::env::temp_dir().join(format!("streamforge-kafka-{own}"));
+                run(script, &dir, &["start", "--while", &own]).await?;
+                turn.insert(dir).clone()
+            }
+        };
+        let mut kafka = Self::running(&dir)?;
+        kafka.turn = Some(turn);
         Ok(kafka)
     }
 
@@ -159,6 +210,62 @@ impl ApacheKafka {
         run(self.script()?, &self.dir, &["start"]).await
     }
 
+    /// Makes it stand still: connections stay, new ones are taken by the kernel, and nothing is answered.
+    ///
+    /// # Errors
+    /// It is not there, or others use it too.
+    pub fn freeze(&self) -> Result<(), ApacheKafkaError> {
+        if self.turn.is_none() {
+            return Err(ApacheKafkaError::Lacks {
+                path: self.dir.clone(),
+                name: "a broker of our own".to_owned(),
+            });
+        }
+        self.signal("STOP")
+    }
+
+    /// Lets it go on after [`ApacheKafka::freeze`].
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn thaw(&self) -> Result<(), ApacheKafkaError> {
+        self.signal("CONT")
+    }
+
+    fn signal(&self, signal: &'static str) -> Result<(), ApacheKafkaError> {
+        let refused = || ApacheKafkaError::Signal {
+            dir: self.dir.clone(),
+            signal,
+        };
+        let pid = fs::read_to_string(self.dir.join("pid")).map_err(|_| refused())?;
+        let told = std::process::Command::new("kill")
+            .args(["-s", signal, pid.trim()])
+            .stdin(Stdio::null())
+            .output();
+        match told {
+            Ok(output) if output.status.success() => Ok(()),
+            _ => Err(refused()),
+        }
+    }
+
+    /// Deletes the records of a partition that are before `offset`, as retention does.
+    ///
+    /// # Errors
+    /// The broker does not do it.
+    pub async fn delete_records(
+        &self,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+    ) -> Result<(), ApacheKafkaError> {
+        let admin: AdminClient<DefaultClientContext> =
+            client_config(&self.config()?, "devstack").create()?;
+        let mut before = TopicPartitionList::new();
+        before.add_partition_offset(topic, partition, Offset::Offset(offset))?;
+        admin.delete_records(&before, &AdminOptions::new()).await?;
+        Ok(())
+    }
+
     fn script(&self) -> Result<&Path, ApacheKafkaError> {
         self.script
             .as_deref()
@@ -171,6 +278,11 @@ impl ApacheKafka {
 
 impl Drop for ApacheKafka {
     fn drop(&mut self) {
+        if self.turn.is_some()
+            && let Err(error) = self.thaw()
+        {
+            tracing::warn!(%error, "The next one finds a frozen broker");
+        }
         if let Some(script) = &self.script {
             let stopping = std::process::Command::new(script)
                 .args(["stop", "--dir"])

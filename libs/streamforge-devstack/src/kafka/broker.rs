@@ -2,13 +2,14 @@
 
 use std::{path::Path, time::Duration};
 
+use rdkafka::message::OwnedMessage;
 use streamforge_utils::{
     config::{KafkaConfig, Vars, process_vars},
     kafka::{TopicSpec, Topics},
-    protocol::Command,
+    protocol::{Command, Event},
 };
 
-use super::{ApacheKafka, MockKafka, send};
+use super::{ApacheKafka, MockKafka, send, watch};
 
 /// Names the folder of an Apache Kafka that `ci/kafka.sh` runs; without it the mock is used.
 pub const KAFKA_DIR: &str = "STREAMFORGE_KAFKA_DIR";
@@ -39,6 +40,41 @@ impl Broker {
         }
     }
 
+    /// The one that [`KAFKA_DIR`] asks for, for a test that takes it [`down`](Self::down): nobody else uses it meanwhile. A
+    /// real one is not that of the folder, but one that `script`, our `ci/kafka.sh`, starts.
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub async fn alone(script: &Path) -> anyhow::Result<Self> {
+        match Self::start()? {
+            Self::Mock(mock) => Ok(Self::Mock(mock)),
+            Self::Apache(_) => Ok(Self::Apache(ApacheKafka::alone(script).await?)),
+        }
+    }
+
+    /// Takes it away from its clients: the mock closes connections and takes no new ones, a real one stands still, so
+    /// that connections stay and nothing is answered.
+    ///
+    /// # Errors
+    /// It is used by others too.
+    pub fn down(&self) -> anyhow::Result<()> {
+        match self {
+            Self::Mock(mock) => Ok(mock.down()?),
+            Self::Apache(apache) => Ok(apache.freeze()?),
+        }
+    }
+
+    /// Gives it back to its clients, with what it had.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn up(&self) -> anyhow::Result<()> {
+        match self {
+            Self::Mock(mock) => Ok(mock.up()?),
+            Self::Apache(apache) => Ok(apache.thaw()?),
+        }
+    }
+
     /// Whether it is a real one.
     pub fn is_real(&self) -> bool {
         matches!(self, Self::Apache(_))
@@ -66,6 +102,17 @@ impl Broker {
         }
     }
 
+    /// What a client needs that may do everything.
+    ///
+    /// # Errors
+    /// The broker's folder lacks something.
+    pub fn admin_vars(&self) -> anyhow::Result<Vars> {
+        match self {
+            Self::Mock(mock) => Ok(mock.vars()),
+            Self::Apache(apache) => Ok(apache.admin_vars()?),
+        }
+    }
+
     /// The settings of a client that may do everything.
     ///
     /// # Errors
@@ -83,7 +130,18 @@ impl Broker {
     /// The broker does not make it.
     pub async fn create_data_topic(&self, name: &str, partitions: i32) -> anyhow::Result<()> {
         match self {
-            Self::Mock(mock) => mock.create_data_topics(name, partitions)?,
+            Self::Mock(mock) => Ok(mock.create_data_topics(name, partitions)?),
+            Self::Apache(_) => self.create_topic(name, partitions).await,
+        }
+    }
+
+    /// Makes a topic.
+    ///
+    /// # Errors
+    /// The broker does not make it.
+    pub async fn create_topic(&self, name: &str, partitions: i32) -> anyhow::Result<()> {
+        match self {
+            Self::Mock(mock) => mock.create_topic(name, partitions)?,
             Self::Apache(apache) => {
                 let spec = TopicSpec {
                     name: name.to_owned(),
@@ -91,8 +149,10 @@ impl Broker {
                     replication: None,
                     retention_hours: 1,
                 };
-                let topics = Topics::new(&apache.config()?, "devstack")?;
+                let config = apache.config()?;
+                let topics = Topics::new(&config, "devstack")?;
                 topics.ensure(&spec, LIMIT).await?;
+                watch::wait_for_partitions(&config, name, partitions, LIMIT).await?;
             }
         }
         Ok(())
@@ -119,5 +179,28 @@ impl Broker {
         headers: &[(&str, &str)],
     ) -> anyhow::Result<()> {
         send::publish(&self.config()?, topic, partition, key, payload, headers).await
+    }
+
+    /// Every message that a topic has now, partition by partition, in order. A topic that is not there has none.
+    ///
+    /// # Errors
+    /// The broker does not answer.
+    pub async fn read_topic(&self, topic: &str) -> anyhow::Result<Vec<OwnedMessage>> {
+        watch::read_topic(&self.config()?, topic).await
+    }
+
+    /// Reads `topic` until `enough` of all events so far of the workflow `queue_id`, and gives them. Whatever other
+    /// workflows have there is passed over, also what is no event.
+    ///
+    /// # Errors
+    /// The broker does not answer, a message of this workflow is no event, or `limit` is over.
+    pub async fn events_of(
+        &self,
+        queue_id: &str,
+        topic: &str,
+        limit: Duration,
+        enough: impl FnMut(&[Event]) -> bool,
+    ) -> anyhow::Result<Vec<Event>> {
+        watch::wait_for_events_of(&self.config()?, topic, Some(queue_id), limit, enough).await
     }
 }

@@ -30,6 +30,28 @@ pub async fn read_topic(kafka: &KafkaConfig, topic: &str) -> anyhow::Result<Vec<
     Ok(messages)
 }
 
+/// Waits until all `partitions` of a topic can be used, which is a moment after a broker has made it.
+///
+/// # Errors
+/// `limit` is over.
+pub(super) async fn wait_for_partitions(
+    kafka: &KafkaConfig,
+    topic: &str,
+    partitions: i32,
+    limit: Duration,
+) -> anyhow::Result<()> {
+    let reader = TopicReader::new(kafka, "watch", "watch")?;
+    let usable = async {
+        for partition in 0..partitions {
+            while reader.watermarks(topic, partition).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    };
+    let waited = tokio::time::timeout(limit, usable).await;
+    waited.map_err(|_| anyhow::anyhow!("{topic} can't be used {limit:?} after it was made"))
+}
+
 /// Reads a topic of one partition from its beginning until `enough` of all messages so far, or `limit` is over,
 /// which is an error that says how many came.
 ///
@@ -76,12 +98,27 @@ pub async fn wait_for_messages(
 pub async fn wait_for_events(
     kafka: &KafkaConfig,
     limit: Duration,
+    enough: impl FnMut(&[Event]) -> bool,
+) -> anyhow::Result<Vec<Event>> {
+    wait_for_events_of(kafka, "queue-events", None, limit, enough).await
+}
+
+/// The same of another topic, and of one workflow only if it is named: its messages are known by their key.
+pub(super) async fn wait_for_events_of(
+    kafka: &KafkaConfig,
+    topic: &str,
+    queue_id: Option<&str>,
+    limit: Duration,
     mut enough: impl FnMut(&[Event]) -> bool,
 ) -> anyhow::Result<Vec<Event>> {
     let mut events: Vec<Event> = Vec::new();
-    let mut malformed = None;
-    wait_for_messages(kafka, "queue-events", limit, |messages| {
-        for message in &messages[events.len()..] {
+    let (mut seen, mut malformed) = (0, None);
+    wait_for_messages(kafka, topic, limit, |messages| {
+        for message in &messages[seen..] {
+            seen += 1;
+            if queue_id.is_some_and(|queue_id| message.key() != Some(queue_id.as_bytes())) {
+                continue;
+            }
             match serde_json::from_slice(message.payload().unwrap_or_default()) {
                 Ok(event) => events.push(event),
                 Err(error) => {
