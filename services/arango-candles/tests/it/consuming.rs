@@ -2,7 +2,7 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use streamforge_devstack::arango::Fault;
+use streamforge_devstack::{arango::Fault, kafka::Broker};
 use streamforge_utils::protocol::{EventKind, SEQ};
 
 use crate::workflow::{Workflow, candle};
@@ -52,9 +52,11 @@ async fn a_marker_that_names_more_records_than_came_is_lost_data() {
     assert!(message.contains("expected number 11"), "{message}");
 }
 
-/// More than the broker keeps of a partition, which is 5 MiB.
+/// More than the mock keeps of a partition, which is 5 MiB; a real broker is told to delete what comes before the last
+/// thousand.
 async fn overflow(workflow: &Workflow, numbers: std::ops::RangeInclusive<u64>) {
     let padding = " ".repeat(1000);
+    let last = *numbers.end();
     for seq in numbers {
         let text = seq.to_string();
         let payload = candle(seq) + &padding;
@@ -63,6 +65,11 @@ async fn overflow(workflow: &Workflow, numbers: std::ops::RangeInclusive<u64>) {
         } else {
             workflow.send_soon(0, &payload, &[(SEQ, &text)]);
         }
+    }
+    if let Broker::Apache(apache) = &workflow.kafka {
+        let offset = i64::try_from(last).unwrap() - 1_000;
+        let deleted = apache.delete_records(&workflow.topic, 0, offset);
+        deleted.await.unwrap();
     }
 }
 
@@ -141,7 +148,7 @@ async fn a_second_writer_takes_its_share_and_nothing_is_lost() {
     assert_eq!(one.ended().await, ExitCode::SUCCESS);
     assert_eq!(two.ended().await, ExitCode::SUCCESS);
     workflow.assert_holds((1..=400).chain(1_000_001..=1_000_400));
-    // Some may be written twice: this broker, unlike Kafka, takes no commits while a group changes.
+    // Some may be written twice: the mock, unlike Kafka, takes no commits while a group changes.
     let events = workflow
         .events(|events| {
             events
@@ -204,7 +211,7 @@ async fn a_partition_that_was_paused_is_read_on_after_the_group_has_changed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_goes_away_for_a_while_is_waited_for() {
-    let workflow = Workflow::new().await;
+    let workflow = Workflow::with_broker_alone().await;
     let writer = workflow.start();
     workflow.publish(0, 1..=100).await;
     workflow.wait_for_written(100).await;

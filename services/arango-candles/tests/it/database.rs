@@ -234,14 +234,12 @@ async fn a_database_that_stays_away_fails_the_attempt_and_the_next_one_goes_on()
 async fn a_server_that_is_no_arangodb_is_named() {
     let mut workflow = Workflow::new().await;
     // The worker's own health server answers HTTP and is no database; here the broker, which is not even HTTP.
-    let broker = format!("http://{}", workflow.kafka.bootstrap_servers());
+    let servers = workflow.kafka.config().unwrap().bootstrap_servers;
+    let broker = format!("http://{servers}");
     workflow
         .set("ARANGO_URL", &broker)
         .set("RETRY_DEADLINE_SECS", "1");
     assert_ne!(workflow.start().ended().await, ExitCode::SUCCESS);
     let message = workflow.last_event().await.error_message.unwrap();
-    assert!(
-        message.contains(workflow.kafka.bootstrap_servers()),
-        "{message}"
-    );
+    assert!(message.contains(&servers), "{message}");
 }

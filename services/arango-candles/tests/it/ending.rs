@@ -7,7 +7,7 @@ use std::{
 
 use streamforge_utils::protocol::{EventKind, InterruptReason};
 
-use crate::workflow::{QUEUE_ID, Workflow};
+use crate::workflow::Workflow;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_candles_are_written_and_the_writer_finishes() {
@@ -51,10 +51,7 @@ async fn a_writer_that_is_there_first_waits_for_topic_records_and_marker() {
     let workflow = Workflow::without_topic(|builder| builder).await;
     let writer = workflow.start();
     workflow.wait_for_message("waiting for topic").await;
-    workflow
-        .kafka
-        .create_data_topics(crate::workflow::TOPIC, 1)
-        .unwrap();
+    workflow.create_topic(1).await;
     workflow.publish(0, 1..=10).await;
     workflow.wait_for_written(10).await;
     assert!(writer.is_running());
@@ -174,7 +171,10 @@ async fn a_stop_is_obeyed_and_what_was_held_is_safe() {
     workflow.publish(0, 1..=100).await;
     let writer = workflow.start();
     workflow.wait_for_message("0 records written").await;
-    let stop = format!(r#"{{"command":"stop","queue_id":"{QUEUE_ID}","sent_at":1722500000.123}}"#);
+    let stop = format!(
+        r#"{{"command":"stop","queue_id":"{}","sent_at":1722500000.123}}"#,
+        workflow.queue_id
+    );
     workflow.command(&stop).await;
     assert_eq!(writer.ended().await, ExitCode::SUCCESS);
     workflow.assert_holds(1..=100);
@@ -201,7 +201,8 @@ async fn a_drain_empties_the_topic_and_then_ends() {
     workflow.publish(0, 1..=100).await;
     let writer = workflow.start();
     let drain = format!(
-        r#"{{"command":"stop","queue_id":"{QUEUE_ID}","payload":{{"drain":true}},"sent_at":1722500000.123}}"#
+        r#"{{"command":"stop","queue_id":"{}","payload":{{"drain":true}},"sent_at":1722500000.123}}"#,
+        workflow.queue_id
     );
     workflow.command(&drain).await;
     workflow.wait_for_written(100).await;

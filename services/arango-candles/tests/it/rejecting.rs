@@ -8,7 +8,7 @@ use streamforge_utils::{
     protocol::{DLQ_ERROR, DLQ_OFFSET, DLQ_PARTITION, DLQ_REASON, DLQ_TOPIC, EventKind, SEQ},
 };
 
-use crate::workflow::{TOPIC, Workflow, candle};
+use crate::workflow::{Workflow, candle};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn poison_goes_to_the_dead_letters_and_the_rest_is_written() {
@@ -65,7 +65,10 @@ async fn poison_goes_to_the_dead_letters_and_the_rest_is_written() {
         assert_eq!(headers::get(letter, DLQ_REASON), Some(*reason), "{payload}");
         let found = headers::get(letter, DLQ_ERROR).unwrap();
         assert!(found.contains(error), "{found} lacks {error}");
-        assert_eq!(headers::get(letter, DLQ_TOPIC), Some(TOPIC));
+        assert_eq!(
+            headers::get(letter, DLQ_TOPIC),
+            Some(workflow.topic.as_str())
+        );
         assert_eq!(headers::get(letter, DLQ_PARTITION), Some("0"));
         assert_eq!(
             headers::get(letter, SEQ),

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    path::Path,
     process::ExitCode,
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -14,17 +15,18 @@ use rdkafka::{
 use serde_json::Value;
 use streamforge_devstack::{
     arango::{ArangoBuilder, ArangoServer},
-    kafka::{MockKafka, read_topic, wait_for_events},
+    kafka::Broker,
 };
 use streamforge_utils::{
     config::Vars,
     kafka::{self, headers},
-    protocol::{Command, EOS, Event, EventKind, SEQ, TimestampMs},
+    protocol::{
+        Command, EOS, Event, EventKind, Interval, QueueId, SEQ, TimestampMs, WorkflowKind,
+        data_topic, dead_letter_topic, new_queue_id,
+    },
     worker::block_on,
 };
 
-pub(crate) const QUEUE_ID: &str = "wf-btcusdt-api_candles_1m-20240801-abc123";
-pub(crate) const TOPIC: &str = "wf-btcusdt-api_candles_1m-20240801-abc123-data";
 pub(crate) const COLLECTION: &str = "btcusdt_api_candles_1m_2024_08_01";
 const DATABASE: &str = "streamforge";
 const PASSWORD: &str = "correct horse";
@@ -33,8 +35,10 @@ const FIRST_OPEN_TIME: u64 = 1_722_470_400_000;
 pub(crate) const LIMIT: Duration = Duration::from_secs(40);
 
 pub(crate) struct Workflow {
-    pub(crate) kafka: MockKafka,
+    pub(crate) kafka: Broker,
     pub(crate) arango: ArangoServer,
+    pub(crate) queue_id: QueueId,
+    pub(crate) topic: String,
     producer: FutureProducer,
     changes: Vars,
 }
@@ -42,40 +46,56 @@ pub(crate) struct Workflow {
 impl Workflow {
     /// With a topic of one partition.
     pub(crate) async fn new() -> Self {
-        let workflow = Self::without_topic(|builder| builder).await;
-        workflow.kafka.create_data_topics(TOPIC, 1).unwrap();
-        workflow
+        Self::with_partitions(1).await
     }
 
     pub(crate) async fn with_partitions(partitions: i32) -> Self {
         let workflow = Self::without_topic(|builder| builder).await;
+        workflow.create_topic(partitions).await;
         workflow
-            .kafka
-            .create_data_topics(TOPIC, partitions)
-            .unwrap();
+    }
+
+    /// With a topic of one partition, on a broker that may be taken down.
+    pub(crate) async fn with_broker_alone() -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ci/kafka.sh");
+        let kafka = Broker::alone(&script).await.unwrap();
+        let workflow = Self::on(kafka, |builder| builder).await;
+        workflow.create_topic(1).await;
         workflow
     }
 
     pub(crate) async fn with_database(build: impl FnOnce(ArangoBuilder) -> ArangoBuilder) -> Self {
         let workflow = Self::without_topic(build).await;
-        workflow.kafka.create_data_topics(TOPIC, 1).unwrap();
+        workflow.create_topic(1).await;
         workflow
     }
 
     pub(crate) async fn without_topic(build: impl FnOnce(ArangoBuilder) -> ArangoBuilder) -> Self {
-        let kafka = MockKafka::start().unwrap();
+        Self::on(Broker::start().unwrap(), build).await
+    }
+
+    async fn on(kafka: Broker, build: impl FnOnce(ArangoBuilder) -> ArangoBuilder) -> Self {
+        let kind = WorkflowKind::ApiCandles(Interval::Minute1);
+        let queue_id = new_queue_id(&"BTCUSDT".parse().unwrap(), kind, TimestampMs::now());
         let builder = ArangoServer::builder().root_password(PASSWORD).in_memory();
         let arango = build(builder).start().await.unwrap();
-        let producer = kafka::producer_config(&kafka.config(), "loader", 16 * 1024)
+        let producer = kafka::producer_config(&kafka.config().unwrap(), "loader", 16 * 1024)
             .set("linger.ms", "2")
             .create()
             .unwrap();
         Self {
             kafka,
             arango,
+            topic: data_topic(&queue_id),
+            queue_id,
             producer,
             changes: Vars::new(),
         }
+    }
+
+    pub(crate) async fn create_topic(&self, partitions: i32) {
+        let made = self.kafka.create_data_topic(&self.topic, partitions);
+        made.await.unwrap();
     }
 
     /// Sets a variable of the writers that are started from now on.
@@ -85,13 +105,13 @@ impl Workflow {
     }
 
     pub(crate) fn vars(&self) -> Vars {
-        let mut vars = self.kafka.vars();
+        let mut vars = self.kafka.vars().unwrap();
         let launched = TimestampMs::now().as_millis() / 1_000;
         for (name, value) in [
-            ("QUEUE_ID", QUEUE_ID),
+            ("QUEUE_ID", self.queue_id.as_str()),
             ("SYMBOL", "BTCUSDT"),
             ("TYPE", "api_candles_1m"),
-            ("KAFKA_TOPIC", TOPIC),
+            ("KAFKA_TOPIC", &self.topic),
             ("COLLECTION_NAME", COLLECTION),
             ("TELEMETRY_PRODUCER_ID", "arango-candles__abc123"),
             ("ARANGO_URL", &self.arango.url()),
@@ -128,7 +148,7 @@ impl Workflow {
 
     /// Publishes one message, and leaves it to a later one to wait for both.
     pub(crate) fn send_soon(&self, partition: i32, payload: &str, more: &[(&str, &str)]) {
-        let mut record = FutureRecord::to(TOPIC)
+        let mut record = FutureRecord::to(&self.topic)
             .key("BTCUSDT")
             .payload(payload)
             .headers(headers::with(more));
@@ -148,7 +168,7 @@ impl Workflow {
     ) {
         let mut sent = Vec::new();
         for (payload, more) in messages {
-            let mut record = FutureRecord::to(TOPIC)
+            let mut record = FutureRecord::to(&self.topic)
                 .key("BTCUSDT")
                 .payload(&payload)
                 .headers(headers::with(&more));
@@ -192,7 +212,7 @@ impl Workflow {
         outcome: &str,
     ) {
         let marker = serde_json::json!({
-            "queue_id": QUEUE_ID, "run": run, "producer": "loader-api-candles__abc123", "last_seq": last_seq,
+            "queue_id": self.queue_id, "run": run, "producer": "loader-api-candles__abc123", "last_seq": last_seq,
             "first_open_time": null, "last_open_time": null, "partitions": partitions,
             "time_range": "2024-08-01:2024-08-01", "outcome": outcome,
         });
@@ -238,16 +258,16 @@ impl Workflow {
     }
 
     pub(crate) async fn dead_letters(&self) -> Vec<OwnedMessage> {
-        read_topic(&self.kafka.config(), &format!("{TOPIC}-dlq"))
-            .await
-            .unwrap()
+        let letters = self.kafka.read_topic(&dead_letter_topic(&self.topic)).await;
+        letters.unwrap()
     }
 
-    /// Waits until `enough` of all events so far, and returns them.
+    /// Waits until `enough` of this workflow's events so far, and returns them.
     pub(crate) async fn events(&self, enough: impl FnMut(&[Event]) -> bool) -> Vec<Event> {
-        wait_for_events(&self.kafka.config(), LIMIT, enough)
-            .await
-            .unwrap()
+        let events = self
+            .kafka
+            .events_of(self.queue_id.as_str(), "queue-events", LIMIT, enough);
+        events.await.unwrap()
     }
 
     /// The last event of the latest writer.
