@@ -20,7 +20,7 @@ async fn assert_whole(rig: &Rig) {
 
 #[tokio::test]
 async fn what_may_pass_leaves_no_trace() {
-    let rig = Rig::new(|exchange| exchange, &[]).await.topic(1);
+    let rig = Rig::new(|exchange| exchange, &[]).await.topic(1).await;
     let handle = rig.exchange.handle();
     // The first klines request looks for the listing; each fault hits another page.
     for (nth, fault) in (2..).zip([
@@ -46,7 +46,8 @@ async fn silence_is_kept() {
     // One at a time: others may be on their way when the exchange asks for silence.
     let rig = Rig::new(|exchange| exchange, &[("FETCH_IN_FLIGHT", "1")])
         .await
-        .topic(1);
+        .topic(1)
+        .await;
     let handle = rig.exchange.handle();
     handle.set_latency(Latency::fixed(Duration::from_millis(20)));
     handle.fail_nth(
@@ -76,7 +77,7 @@ async fn silence_is_kept() {
 
 #[tokio::test]
 async fn a_ban_of_more_than_ten_minutes_ends_the_load_and_names_the_time() {
-    let rig = Rig::new(|exchange| exchange, &[]).await.topic(1);
+    let rig = Rig::new(|exchange| exchange, &[]).await.topic(1).await;
     rig.exchange.handle().fail_nth(
         3,
         Fault::Banned {
@@ -106,7 +107,8 @@ async fn the_weight_limit_is_not_touched() {
         &[("TIME_RANGE", "2024-08-01:2024-08-07")],
     )
     .await
-    .topic(1);
+    .topic(1)
+    .await;
     // The second minute begins soon, unless this machine is so busy that the first is over before it is used.
     let handle = rig.exchange.handle();
     handle.set_clock(Clock::starting_at(at("2024-10-01T12:00:56Z")));
@@ -131,7 +133,8 @@ async fn what_does_not_pass_is_an_error_that_a_restart_may_mend() {
     ] {
         let rig = Rig::new(|exchange| exchange, &[("RETRY_DEADLINE_SECS", "0.3")])
             .await
-            .topic(1);
+            .topic(1)
+            .await;
         rig.exchange.handle().fail_next(1_000, fault);
         let failure = rig.run().await.failure();
         assert!(failure.is_retryable());
@@ -147,7 +150,7 @@ async fn what_does_not_pass_is_an_error_that_a_restart_may_mend() {
 
 #[tokio::test]
 async fn a_firewall_is_not_asked_twice() {
-    let rig = Rig::new(|exchange| exchange, &[]).await.topic(1);
+    let rig = Rig::new(|exchange| exchange, &[]).await.topic(1).await;
     rig.exchange.handle().fail_nth(4, Fault::Firewall);
     let failure = rig.run().await.failure();
     assert!(!failure.is_retryable());
@@ -162,9 +165,10 @@ async fn a_firewall_is_not_asked_twice() {
 
 #[tokio::test]
 async fn a_broker_that_goes_and_comes_back_loses_nothing() {
-    let rig = Rig::new(|exchange| exchange, &[("FETCH_IN_FLIGHT", "1")])
+    let rig = Rig::with_broker_alone(|exchange| exchange, &[("FETCH_IN_FLIGHT", "1")])
         .await
-        .topic(1);
+        .topic(1)
+        .await;
     rig.exchange
         .handle()
         .set_latency(Latency::fixed(Duration::from_millis(200)));
@@ -180,12 +184,13 @@ async fn a_broker_that_goes_and_comes_back_loses_nothing() {
 
 #[tokio::test]
 async fn a_broker_that_stays_away_is_an_error_that_a_restart_may_mend() {
-    let mut rig = Rig::new(
+    let mut rig = Rig::with_broker_alone(
         |exchange| exchange,
         &[("FETCH_IN_FLIGHT", "1"), ("RETRY_DEADLINE_SECS", "1.5")],
     )
     .await
-    .topic(1);
+    .topic(1)
+    .await;
     rig.exchange
         .handle()
         .set_latency(Latency::fixed(Duration::from_millis(200)));
@@ -231,7 +236,8 @@ async fn no_broker_and_no_exchange_are_errors_that_a_restart_may_mend() {
 async fn what_was_fetched_before_the_exchange_failed_is_published() {
     let rig = Rig::new(|exchange| exchange, &[("FETCH_IN_FLIGHT", "1")])
         .await
-        .topic(1);
+        .topic(1)
+        .await;
     let handle = rig.exchange.handle();
     // The listing, two pages, and then a refusal.
     handle.fail_nth(4, Fault::Firewall);
@@ -245,12 +251,13 @@ async fn what_was_fetched_before_the_exchange_failed_is_published() {
 
 #[tokio::test]
 async fn without_a_broker_the_failure_of_the_exchange_is_told_all_the_same() {
-    let rig = Rig::new(
+    let rig = Rig::with_broker_alone(
         |exchange| exchange,
         &[("FETCH_IN_FLIGHT", "1"), ("SHUTDOWN_GRACE_SECS", "1")],
     )
     .await
-    .topic(1);
+    .topic(1)
+    .await;
     let handle = rig.exchange.handle();
     handle.set_latency(Latency::fixed(Duration::from_millis(200)));
     handle.fail_nth(6, Fault::Firewall);

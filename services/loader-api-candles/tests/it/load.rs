@@ -7,11 +7,11 @@ use streamforge_devstack::{
 };
 use streamforge_utils::protocol::{Interval, MarkerOutcome, TimestampMs};
 
-use crate::rig::{NOW, Rig, TOPIC, at};
+use crate::rig::{NOW, Rig, at};
 
 #[tokio::test]
 async fn every_final_candle_is_published_in_order_and_the_end_is_marked() {
-    let rig = Rig::new(|exchange| exchange, &[]).await.topic(1);
+    let rig = Rig::new(|exchange| exchange, &[]).await.topic(1).await;
     let begun = TimestampMs::now();
     let progress = rig.run().await.done();
     assert_eq!(progress.message(), "4320 candles, none missing");
@@ -60,7 +60,8 @@ async fn digits_are_those_of_the_exchange() {
         &[("TIME_RANGE", "2024-08-01T00:00:00Z/2024-08-01T00:10:00Z")],
     )
     .await
-    .topic(1);
+    .topic(1)
+    .await;
     rig.run().await.done();
     let klines = rig
         .exchange
@@ -102,7 +103,8 @@ async fn the_recorded_pages_load_whole_and_their_gap_is_told() {
         ],
     )
     .await
-    .topic(1);
+    .topic(1)
+    .await;
     let progress = rig.run().await.done();
     assert_eq!(
         progress.message(),
@@ -131,7 +133,8 @@ async fn candles_that_are_still_open_are_left_out() {
         ],
     )
     .await
-    .topic(1);
+    .topic(1)
+    .await;
     let progress = rig.run().await.done();
     assert_eq!(progress.counts().total, Some(41));
     let contents = rig.contents().await;
@@ -146,7 +149,8 @@ async fn candles_that_are_still_open_are_left_out() {
 async fn one_symbol_can_be_spread_over_all_partitions() {
     let rig = Rig::new(|exchange| exchange, &[("PARTITION_KEY", "record")])
         .await
-        .topic(3);
+        .topic(3)
+        .await;
     assert_eq!(rig.run().await.done().counts().written, 4_320);
     let contents = rig.contents().await;
     let expected = rig.expected(
@@ -164,7 +168,7 @@ async fn one_symbol_can_be_spread_over_all_partitions() {
 
 #[tokio::test]
 async fn with_the_symbol_as_key_all_partitions_get_a_marker() {
-    let rig = Rig::new(|exchange| exchange, &[]).await.topic(3);
+    let rig = Rig::new(|exchange| exchange, &[]).await.topic(3).await;
     rig.run().await.done();
     let contents = rig.contents().await;
     let mut last_seqs: Vec<u64> = (0..3)
@@ -182,7 +186,8 @@ async fn before_the_listing_is_no_gap() {
         &[],
     )
     .await
-    .topic(1);
+    .topic(1)
+    .await;
     let progress = early.run().await.done();
     assert_eq!(
         progress.message(),
@@ -196,7 +201,8 @@ async fn before_the_listing_is_no_gap() {
         &[],
     )
     .await
-    .topic(1);
+    .topic(1)
+    .await;
     let counts = across.run().await.done().counts();
     assert_eq!(
         (counts.written, counts.total, counts.missing),
@@ -211,7 +217,8 @@ async fn a_range_of_the_future_is_refused_for_good() {
         &[("TIME_RANGE", "2024-10-02:2024-10-03")],
     )
     .await
-    .topic(1);
+    .topic(1)
+    .await;
     let failure = rig.run().await.failure();
     assert!(!failure.is_retryable());
     assert!(
@@ -244,13 +251,15 @@ async fn an_unknown_symbol_ends_with_the_exchanges_own_message_and_leaves_no_top
 async fn a_topic_with_fewer_partitions_than_asked_for_is_refused() {
     let rig = Rig::new(|exchange| exchange, &[("TOPIC_PARTITIONS", "4")])
         .await
-        .topic(2);
+        .topic(2)
+        .await;
     let failure = rig.run().await.failure();
     assert!(!failure.is_retryable());
     assert_eq!(
         failure.message(),
         format!(
-            "topic \"{TOPIC}\" has 2 partitions, and TOPIC_PARTITIONS is 4; expected at most 2"
+            "topic {:?} has 2 partitions, and TOPIC_PARTITIONS is 4; expected at most 2",
+            rig.topic
         )
     );
 }
@@ -262,7 +271,8 @@ async fn partitions_that_were_added_later_stay_empty() {
         &[("TOPIC_PARTITIONS", "2"), ("PARTITION_KEY", "record")],
     )
     .await
-    .topic(3);
+    .topic(3)
+    .await;
     rig.run().await.done();
     let contents = rig.contents().await;
     assert!(
@@ -279,7 +289,7 @@ async fn partitions_that_were_added_later_stay_empty() {
 async fn one_partition_is_used_unless_more_are_asked_for() {
     let rig = Rig::new(|exchange| exchange, &[("PARTITION_KEY", "record")]).await;
     // What an operator has made, or has added to since the run began.
-    rig.kafka.create_topic(TOPIC, 3).unwrap();
+    rig.create_topic(3).await;
     rig.run().await.done();
     let contents = rig.contents().await;
     assert_eq!(contents.records.len(), 4_320);

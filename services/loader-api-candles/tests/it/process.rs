@@ -5,14 +5,11 @@ use std::{
     time::Duration,
 };
 
-use streamforge_devstack::{
-    exchange::Latency,
-    kafka::{wait_for_events, wait_for_messages},
-};
+use streamforge_devstack::{exchange::Latency, kafka::wait_for_messages};
 use streamforge_utils::protocol::{Event, EventKind, InterruptReason};
 use tokio::process::{Child, Command};
 
-use crate::rig::{LIMIT, Rig, TOPIC, until};
+use crate::rig::{LIMIT, Rig, until};
 
 fn command(rig: &Rig) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_loader-api-candles"));
@@ -34,10 +31,8 @@ async fn output(child: Child) -> Output {
 
 /// Its events until the last one.
 async fn events(rig: &Rig) -> Vec<Event> {
-    let ended = |events: &[Event]| events.last().is_some_and(|event| event.finished);
-    wait_for_events(&rig.kafka.config(), LIMIT, ended)
+    rig.events(|events| events.last().is_some_and(|event| event.finished))
         .await
-        .unwrap()
 }
 
 /// The most memory that the process holds until it ends, in KiB; `None` where there is no `/proc`.
@@ -66,7 +61,8 @@ async fn a_whole_load_ends_with_0() {
         &[("TIME_RANGE", "2024-08-01:2024-08-20")],
     )
     .await
-    .topic(1);
+    .topic(1)
+    .await;
     let mut child = command(&rig).env("LOG_LEVEL", "info").spawn().unwrap();
     let peak = tokio::time::timeout(LIMIT, peak_memory_kib(&mut child)).await;
     eprintln!("peak memory of the loader: {:?} KiB", peak.unwrap());
@@ -97,14 +93,13 @@ async fn sigterm_ends_with_143_and_one_interrupted() {
         &[("FETCH_IN_FLIGHT", "1"), ("PROGRESS_INTERVAL_SECS", "0.1")],
     )
     .await
-    .topic(1);
+    .topic(1)
+    .await;
     rig.exchange
         .handle()
         .set_latency(Latency::fixed(Duration::from_millis(300)));
     let child = command(&rig).spawn().unwrap();
-    let kafka = rig.kafka.config();
-    let loading = wait_for_messages(&kafka, "queue-events", LIMIT, |messages| messages.len() > 1);
-    loading.await.unwrap();
+    rig.events(|events| events.len() > 1).await;
     let pid = child.id().unwrap().to_string();
     let told = Command::new("kill").args(["-TERM", &pid]).status().await;
     assert!(told.unwrap().success());
@@ -120,19 +115,28 @@ async fn sigterm_ends_with_143_and_one_interrupted() {
 
 #[tokio::test]
 async fn sigterm_while_kafka_is_away_ends_with_143() {
-    let rig = Rig::new(
+    let rig = Rig::with_broker_alone(
         |exchange| exchange,
-        &[("FETCH_IN_FLIGHT", "1"), ("SHUTDOWN_GRACE_SECS", "4")],
+        &[
+            ("FETCH_IN_FLIGHT", "1"),
+            ("SHUTDOWN_GRACE_SECS", "4"),
+            // So much that it is not over when this test has seen its beginning.
+            ("TIME_RANGE", "2024-08-01:2024-08-20"),
+        ],
     )
     .await
-    .topic(1);
+    .topic(1)
+    .await;
     rig.exchange
         .handle()
         .set_latency(Latency::fixed(Duration::from_millis(200)));
     let child = command(&rig).spawn().unwrap();
-    wait_for_messages(&rig.kafka.config(), TOPIC, LIMIT, |messages| {
-        !messages.is_empty()
-    })
+    wait_for_messages(
+        &rig.kafka.config().unwrap(),
+        &rig.topic,
+        LIMIT,
+        |messages| !messages.is_empty(),
+    )
     .await
     .unwrap();
     rig.kafka.down().unwrap();

@@ -9,7 +9,7 @@ use streamforge_utils::{
     protocol::{EOS, Interval, MarkerOutcome},
 };
 
-use crate::rig::{Contents, Rig, TOPIC, at};
+use crate::rig::{Contents, Rig, at};
 
 const START: &str = "2024-08-01T00:00:00Z";
 const END: &str = "2024-08-04T00:00:00Z";
@@ -37,7 +37,8 @@ async fn killed_in_mid_load_and_started_again() {
             &[("PARTITION_KEY", partition_key), ("FETCH_IN_FLIGHT", "2")],
         )
         .await
-        .topic(partitions);
+        .topic(partitions)
+        .await;
         rig.exchange
             .handle()
             .set_latency(Latency::fixed(Duration::from_millis(100)));
@@ -64,13 +65,16 @@ async fn what_others_have_left_in_the_topic_is_passed_over() {
         &[("PARTITION_KEY", "record"), ("FETCH_IN_FLIGHT", "1")],
     )
     .await
-    .topic(2);
+    .topic(2)
+    .await;
     rig.exchange
         .handle()
         .set_latency(Latency::fixed(Duration::from_millis(200)));
     let leave = async |partition| {
         for text in ["not json", "{}"] {
-            let left = rig.kafka.publish(TOPIC, Some(partition), "", text, &[]);
+            let left = rig
+                .kafka
+                .publish(&rig.topic, Some(partition), "", text, &[]);
             left.await.unwrap();
         }
     };
@@ -110,6 +114,7 @@ async fn rig_with_gaps(partition_key: &str, partitions: i32) -> Rig {
     )
     .await
     .topic(partitions)
+    .await
 }
 
 const GAPS: &str =
@@ -170,8 +175,9 @@ async fn a_complete_topic_is_left_as_it_is() {
 
 #[tokio::test]
 async fn killed_between_markers_only_the_lacking_ones_are_written() {
-    let (_rig, whole) = with_gaps("record", 3).await;
-    let rig = rig_with_gaps("record", 3).await;
+    let (loaded, whole) = with_gaps("record", 3).await;
+    let mut rig = rig_with_gaps("record", 3).await;
+    rig.set("QUEUE_ID", loaded.queue_id.as_str());
     let without_two = whole
         .messages
         .iter()
@@ -193,7 +199,8 @@ async fn what_became_final_since_a_finished_load_is_not_added() {
         &[],
     )
     .await
-    .topic(1);
+    .topic(1)
+    .await;
     assert_eq!(rig.run().await.done().counts().written, 1_440);
     rig.exchange
         .handle()
@@ -229,7 +236,8 @@ async fn what_contradicts_the_load_is_refused_for_good() {
     ] {
         let mut rig = Rig::new(|exchange| exchange, &[("TOPIC_PARTITIONS", "2")])
             .await
-            .topic(2);
+            .topic(2)
+            .await;
         rig.run().await.done();
         let before = rig.contents().await.messages.len();
         rig.set(name, value);
@@ -237,7 +245,7 @@ async fn what_contradicts_the_load_is_refused_for_good() {
         assert!(!failure.is_retryable());
         let text = failure.message();
         assert!(
-            text.contains(problem) && text.contains(TOPIC),
+            text.contains(problem) && text.contains(&rig.topic),
             "{name}={value} gave {text}"
         );
         assert_eq!(rig.contents().await.messages.len(), before);

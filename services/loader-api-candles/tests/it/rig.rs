@@ -1,6 +1,10 @@
 //! A broker, an exchange and a loader between them; and what is in the topic afterwards.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use loader_api_candles::{config::Config, metrics::IN_FLIGHT, worker};
 use rdkafka::{
@@ -11,20 +15,20 @@ use rdkafka::{
 use serde_json::Value;
 use streamforge_devstack::{
     exchange::{Builder, Clock, Exchange},
-    kafka::{MockKafka, read_topic},
+    kafka::Broker,
 };
 use streamforge_utils::{
     config::Vars,
     kafka::{headers, producer_config},
-    protocol::{EOS, Interval, Marker, SEQ, TimestampMs},
+    protocol::{
+        EOS, Event, Interval, Marker, QueueId, SEQ, TimestampMs, WorkflowKind, data_topic,
+        new_queue_id,
+    },
     shutdown::StopSignal,
     telemetry::Progress,
     worker::{Failure, Outcome, WorkerContext},
 };
 use tokio::{sync::mpsc, task::JoinHandle};
-
-/// The data topic of every test: each has a broker of its own.
-pub(crate) const TOPIC: &str = "wf-btcusdt-test-20240801-abc123-data";
 
 /// When it is on the exchange, unless a test says otherwise.
 pub(crate) const NOW: &str = "2024-10-01T12:00:30Z";
@@ -47,8 +51,11 @@ pub(crate) async fn until(mut reached: impl FnMut() -> bool) {
 }
 
 pub(crate) struct Rig {
-    pub(crate) kafka: MockKafka,
+    pub(crate) kafka: Broker,
     pub(crate) exchange: Exchange,
+    pub(crate) queue_id: QueueId,
+    /// The data topic.
+    pub(crate) topic: String,
     vars: Vars,
 }
 
@@ -73,16 +80,35 @@ impl Rig {
         exchange: impl FnOnce(Builder) -> Builder,
         changes: &[(&str, &str)],
     ) -> Self {
-        let kafka = MockKafka::start().unwrap();
+        Self::on(Broker::start().unwrap(), exchange, changes).await
+    }
+
+    /// The same on a broker that may be taken down.
+    pub(crate) async fn with_broker_alone(
+        exchange: impl FnOnce(Builder) -> Builder,
+        changes: &[(&str, &str)],
+    ) -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ci/kafka.sh");
+        Self::on(Broker::alone(&script).await.unwrap(), exchange, changes).await
+    }
+
+    async fn on(
+        kafka: Broker,
+        exchange: impl FnOnce(Builder) -> Builder,
+        changes: &[(&str, &str)],
+    ) -> Self {
+        let kind = WorkflowKind::ApiCandles(Interval::Minute1);
+        let queue_id = new_queue_id(&"BTCUSDT".parse().unwrap(), kind, TimestampMs::now());
+        let topic = data_topic(&queue_id);
         let builder = Exchange::builder().clock(Clock::starting_at(at(NOW)));
         let exchange = exchange(builder).start().await.unwrap();
-        let mut vars = kafka.vars();
+        let mut vars = kafka.vars().unwrap();
         for (name, value) in [
-            ("QUEUE_ID", "wf-btcusdt-test-20240801-abc123"),
+            ("QUEUE_ID", queue_id.as_str()),
             ("SYMBOL", "BTCUSDT"),
             ("TYPE", "api_candles_1m"),
             ("TIME_RANGE", "2024-08-01:2024-08-03"),
-            ("KAFKA_TOPIC", TOPIC),
+            ("KAFKA_TOPIC", &topic),
             ("BINANCE_API_URL", exchange.url().as_str()),
             ("RETRY_DEADLINE_SECS", "20"),
         ]
@@ -94,17 +120,32 @@ impl Rig {
         Self {
             kafka,
             exchange,
+            queue_id,
+            topic,
             vars,
         }
     }
 
-    /// With a data topic of so many partitions, all of them in use unless a test says otherwise: the broker can't be
+    /// With a data topic of so many partitions, all of them in use unless a test says otherwise: the mock can't be
     /// asked for one.
-    pub(crate) fn topic(mut self, partitions: i32) -> Self {
+    pub(crate) async fn topic(mut self, partitions: i32) -> Self {
         let in_use = self.vars.entry("TOPIC_PARTITIONS".to_owned());
         in_use.or_insert(partitions.to_string());
-        self.kafka.create_topic(TOPIC, partitions).unwrap();
+        self.create_topic(partitions).await;
         self
+    }
+
+    pub(crate) async fn create_topic(&self, partitions: i32) {
+        let made = self.kafka.create_topic(&self.topic, partitions);
+        made.await.unwrap();
+    }
+
+    /// Waits until `enough` of this workflow's events so far, and gives them.
+    pub(crate) async fn events(&self, enough: impl FnMut(&[Event]) -> bool) -> Vec<Event> {
+        let events = self
+            .kafka
+            .events_of(self.queue_id.as_str(), "queue-events", LIMIT, enough);
+        events.await.unwrap()
     }
 
     pub(crate) fn set(&mut self, name: &str, value: &str) {
@@ -139,7 +180,7 @@ impl Rig {
 
     /// What is in the data topic.
     pub(crate) async fn contents(&self) -> Contents {
-        let messages = read_topic(&self.kafka.config(), TOPIC).await.unwrap();
+        let messages = self.kafka.read_topic(&self.topic).await.unwrap();
         Contents::of(messages)
     }
 
@@ -154,12 +195,14 @@ impl Rig {
 
     /// Puts messages into the data topic, as they are.
     pub(crate) async fn fill<'a>(&self, messages: impl IntoIterator<Item = &'a OwnedMessage>) {
-        let producer: FutureProducer = producer_config(&self.kafka.config(), "test", 64 * 1_024)
-            .create()
-            .unwrap();
+        let producer: FutureProducer =
+            producer_config(&self.kafka.config().unwrap(), "test", 64 * 1_024)
+                .create()
+                .unwrap();
         let mut sent = Vec::new();
         for message in messages {
-            let mut record = FutureRecord::<[u8], [u8]>::to(TOPIC).partition(message.partition());
+            let mut record =
+                FutureRecord::<[u8], [u8]>::to(&self.topic).partition(message.partition());
             record.key = message.key();
             record.payload = message.payload();
             record.headers = message.headers().cloned();
@@ -198,9 +241,19 @@ impl Running {
         until(|| self.progress.counts().written >= least).await;
     }
 
-    /// Waits until so many records wait for their acknowledgement.
+    /// Waits until so many records wait for their acknowledgement, and none has come for a while: what a broker said before
+    /// it went away may be on its way still.
     pub(crate) async fn queued(&self, least: u64) {
-        until(|| self.in_flight() >= least).await;
+        const QUIET: Duration = Duration::from_millis(300);
+        let (mut written, mut since) = (0, Instant::now());
+        until(|| {
+            let now = self.progress.counts().written;
+            if now != written {
+                (written, since) = (now, Instant::now());
+            }
+            self.in_flight() >= least && since.elapsed() >= QUIET
+        })
+        .await;
     }
 
     /// Waits until every record of a load of so many is queued.

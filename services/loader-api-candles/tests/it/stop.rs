@@ -12,9 +12,22 @@ use streamforge_utils::{
 use crate::rig::{Contents, Rig, Running, at, until};
 
 async fn slow_rig() -> Rig {
-    let rig = Rig::new(|exchange| exchange, &[("FETCH_IN_FLIGHT", "1")])
-        .await
-        .topic(2);
+    slow(Rig::new(|exchange| exchange, &[("FETCH_IN_FLIGHT", "1")]).await).await
+}
+
+/// The same on a broker that may be taken down.
+async fn slow_rig_alone() -> Rig {
+    let rig = Rig::with_broker_alone(|exchange| exchange, &[("FETCH_IN_FLIGHT", "1")]).await;
+    let rig = slow(rig).await;
+    // So that it is not over before the broker is away.
+    rig.exchange
+        .handle()
+        .set_latency(Latency::fixed(Duration::from_millis(300)));
+    rig
+}
+
+async fn slow(rig: Rig) -> Rig {
+    let rig = rig.topic(2).await;
     rig.exchange
         .handle()
         .set_latency(Latency::fixed(Duration::from_millis(100)));
@@ -164,7 +177,7 @@ async fn who_is_stopped_while_it_waits_for_the_exchange_says_how_far_it_is() {
 
 /// A load whose broker went away while records are queued, and that has 4 s to end.
 async fn cut_off() -> (Rig, Running) {
-    let mut rig = slow_rig().await;
+    let mut rig = slow_rig_alone().await;
     rig.set("SHUTDOWN_GRACE_SECS", "4");
     let running = rig.start();
     running.published(1).await;
@@ -193,7 +206,7 @@ async fn without_a_broker_what_is_queued_is_given_up_within_the_grace() {
 
 #[tokio::test]
 async fn a_broker_that_comes_back_within_the_grace_gets_what_is_queued() {
-    let rig = slow_rig().await;
+    let rig = slow_rig_alone().await;
     let running = rig.start();
     running.published(1).await;
     rig.kafka.down().unwrap();
@@ -209,7 +222,7 @@ async fn a_broker_that_comes_back_within_the_grace_gets_what_is_queued() {
 
 #[tokio::test]
 async fn a_stop_while_the_load_finishes_lets_it_finish_if_it_can() {
-    let rig = slow_rig().await;
+    let rig = slow_rig_alone().await;
     let running = rig.start();
     running.published(1).await;
     rig.kafka.down().unwrap();
@@ -225,7 +238,7 @@ async fn a_stop_while_the_load_finishes_lets_it_finish_if_it_can() {
 
 #[tokio::test]
 async fn a_stop_while_the_load_can_not_finish_ends_it_within_the_grace() {
-    let mut rig = slow_rig().await;
+    let mut rig = slow_rig_alone().await;
     rig.set("SHUTDOWN_GRACE_SECS", "4");
     let running = rig.start();
     running.published(1).await;
@@ -241,7 +254,7 @@ async fn a_stop_while_the_load_can_not_finish_ends_it_within_the_grace() {
 
 #[tokio::test]
 async fn a_stop_command_without_any_broker_ends_within_the_grace() {
-    let mut rig = slow_rig().await;
+    let mut rig = slow_rig_alone().await;
     rig.set("SHUTDOWN_GRACE_SECS", "1");
     rig.kafka.down().unwrap();
     let running = rig.start();
