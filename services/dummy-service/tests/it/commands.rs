@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use streamforge_utils::{
     metrics::COMMANDS_MALFORMED,
-    protocol::{Command, CommandKind, EventKind, TimestampMs},
+    protocol::{CommandKind, EventKind, TimestampMs},
 };
 
-use crate::rig::{Dummy, QUEUE_ID, Rig, is_stop};
+use crate::rig::{Dummy, Rig, is_stop};
 
 #[tokio::test]
 async fn two_workers_of_one_queue_both_get_the_stop() {
@@ -25,14 +25,13 @@ async fn two_workers_of_one_queue_both_get_the_stop() {
 #[tokio::test]
 async fn a_control_topic_that_is_not_there_is_warned_of_and_waited_for() {
     const WARNING: &str = "not even for a stop";
-    let rig = Rig::new();
-    let mut dummy = rig.start_with("", &[("QUEUE_CONTROL_TOPIC", "nowhere")]);
+    let mut rig = Rig::new();
+    rig.control = format!("{}-control", rig.queue_id);
+    let mut dummy = rig.start("");
     dummy.until_logged(WARNING).await;
-    assert!(dummy.log().contains("nowhere"), "{}", dummy.log());
-    rig.kafka.create_topic("nowhere", 1).unwrap();
-    let stop = serde_json::to_string(&Command::new(CommandKind::Stop, QUEUE_ID)).unwrap();
-    let sent = rig.kafka.publish("nowhere", Some(0), QUEUE_ID, &stop, &[]);
-    sent.await.unwrap();
+    assert!(dummy.log().contains(&rig.control), "{}", dummy.log());
+    rig.kafka.create_topic(&rig.control, 1).await.unwrap();
+    rig.send(CommandKind::Stop).await;
     dummy.ends_with(0).await;
     assert!(is_stop(&rig.ending(&dummy).await));
     assert_eq!(dummy.log().matches(WARNING).count(), 1, "{}", dummy.log());
@@ -44,9 +43,9 @@ async fn a_stop_from_before_its_start_is_obeyed_and_an_old_ping_is_not_answered(
     rig.send(CommandKind::Ping).await;
     let mut dummy = rig.start("");
     rig.until(&dummy, EventKind::Started).await;
-    let mut ping = Command::new(CommandKind::Ping, QUEUE_ID);
+    let mut ping = rig.order(CommandKind::Ping);
     ping.sent_at = Some(4_242.5);
-    rig.kafka.send_command(&ping).await.unwrap();
+    rig.command(&ping).await;
     let events = rig.until(&dummy, EventKind::Pong).await;
     let pongs: Vec<_> = events.iter().filter_map(|event| event.ping_ts).collect();
     assert_eq!(pongs, [4_242.5]);
@@ -106,10 +105,11 @@ async fn fail_after_ends_with_1() {
 
 #[tokio::test]
 async fn what_is_no_command_is_counted_and_survived() {
-    let rig = Rig::new();
+    let rig = Rig::apart().await;
     let mut dummy = rig.start("");
     rig.until_it_listens(&dummy).await;
-    let garbage = "x".repeat(1_048_576);
+    // About all that a broker takes by default.
+    let garbage = "x".repeat(1_048_300);
     let deep = "[".repeat(100_000);
     for malformed in [
         "",
@@ -126,10 +126,7 @@ async fn what_is_no_command_is_counted_and_survived() {
         &garbage,
         &deep,
     ] {
-        let sent = rig
-            .kafka
-            .publish("queue-control", Some(0), "", malformed, &[]);
-        sent.await.unwrap();
+        rig.publish_command(malformed).await;
     }
     let scraped = dummy
         .until_scraped(|scraped| scraped[COMMANDS_MALFORMED] >= 13.0)
@@ -146,10 +143,10 @@ async fn causes_that_come_together_give_one_ending() {
     // A stop, a failure, a good end, a ping to exit on and a signal, all at once and in every task; what counts is that one
     // of them does.
     let tasks = ["", "--simulate-loading", "--publish-rate 500", "--consume"];
-    let changes = [("KAFKA_TOPIC", crate::rig::TOPIC)];
+    let changes = [rig.here()];
     for task in tasks {
         if task == "--publish-rate 500" {
-            rig.kafka.create_topic(crate::rig::TOPIC, 1).unwrap();
+            rig.create_topic(1).await;
         }
         let flags = format!("{task} --exit-on-ping --exit-after 3 --fail-after 3");
         let mut dummy = rig.start_with(&flags, &changes);

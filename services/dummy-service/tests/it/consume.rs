@@ -5,23 +5,21 @@ use streamforge_utils::protocol::{
     CommandKind, EOS, EOS_VALUE, EventKind, InterruptReason, Marker, MarkerOutcome, SEQ,
 };
 
-use crate::rig::{Dummy, QUEUE_ID, Rig, TOPIC, is_stop};
-
-const HERE: (&str, &str) = ("KAFKA_TOPIC", TOPIC);
+use crate::rig::{Dummy, Rig, is_stop};
 
 async fn publish(rig: &Rig, partition: i32, numbers: &[u64]) {
     for number in numbers {
         let headers = [(SEQ, &*number.to_string())];
         let sent = rig
             .kafka
-            .publish(TOPIC, Some(partition), "BTCUSDT", "{}", &headers);
+            .publish(&rig.topic, Some(partition), "BTCUSDT", "{}", &headers);
         sent.await.unwrap();
     }
 }
 
 async fn mark(rig: &Rig, partition: i32, partitions: i32, last_seq: u64, outcome: MarkerOutcome) {
     let marker = Marker {
-        queue_id: QUEUE_ID.parse().unwrap(),
+        queue_id: rig.queue_id.clone(),
         run: 1,
         producer: "loader".to_owned(),
         last_seq,
@@ -34,12 +32,12 @@ async fn mark(rig: &Rig, partition: i32, partitions: i32, last_seq: u64, outcome
     let value = serde_json::to_string(&marker).unwrap();
     let sent = rig
         .kafka
-        .publish(TOPIC, Some(partition), "", &value, &[(EOS, EOS_VALUE)]);
+        .publish(&rig.topic, Some(partition), "", &value, &[(EOS, EOS_VALUE)]);
     sent.await.unwrap();
 }
 
 fn consumer(rig: &Rig) -> Dummy {
-    rig.start_with("--consume", &[HERE])
+    rig.start_with("--consume", &[rig.here()])
 }
 
 #[tokio::test]
@@ -48,8 +46,8 @@ async fn what_one_publishes_the_other_reads_to_its_end() {
     let mut reader = consumer(&rig);
     rig.until(&reader, EventKind::Started).await;
     // It waits for the topic, and has it from the first record on.
-    rig.kafka.create_topic(TOPIC, 2).unwrap();
-    let changes = [HERE, ("TOPIC_PARTITIONS", "2")];
+    rig.create_topic(2).await;
+    let changes = [rig.here(), ("TOPIC_PARTITIONS", "2")];
     let mut writer = rig.start_with("--publish-rate 2000 --records-total 4000", &changes);
     writer.ends_with(0).await;
     reader.ends_with(0).await;
@@ -69,7 +67,7 @@ async fn what_one_publishes_the_other_reads_to_its_end() {
 
 #[tokio::test]
 async fn missing_numbers_are_named_at_once_and_end_it_with_70() {
-    let rig = Rig::with_topic(1);
+    let rig = Rig::with_topic(1).await;
     publish(&rig, 0, &[1, 2, 3, 6, 6]).await;
     let mut dummy = consumer(&rig);
     let numbers = format!("{MISSING}{{kind=\"numbers\"}}");
@@ -95,7 +93,7 @@ async fn missing_numbers_are_named_at_once_and_end_it_with_70() {
 
 #[tokio::test]
 async fn records_missing_before_the_marker_are_found_also_by_a_stop() {
-    let rig = Rig::with_topic(2);
+    let rig = Rig::with_topic(2).await;
     publish(&rig, 0, &[1, 2]).await;
     mark(&rig, 0, 2, 9, MarkerOutcome::Finished).await;
     let mut dummy = consumer(&rig);
@@ -107,12 +105,12 @@ async fn records_missing_before_the_marker_are_found_also_by_a_stop() {
 
 #[tokio::test]
 async fn it_goes_on_until_every_partition_has_ended() {
-    let rig = Rig::with_topic(2);
+    let rig = Rig::with_topic(2).await;
     publish(&rig, 0, &[1]).await;
     mark(&rig, 0, 2, 1, MarkerOutcome::Finished).await;
     // Behind the end nothing counts.
     publish(&rig, 0, &[50]).await;
-    let sent = rig.kafka.publish(TOPIC, Some(1), "x", "{}", &[]);
+    let sent = rig.kafka.publish(&rig.topic, Some(1), "x", "{}", &[]);
     sent.await.unwrap();
     let mut dummy = consumer(&rig);
     dummy
@@ -131,7 +129,7 @@ async fn it_goes_on_until_every_partition_has_ended() {
 
 #[tokio::test]
 async fn an_interrupted_stream_ends_it_as_upstream() {
-    let rig = Rig::with_topic(1);
+    let rig = Rig::with_topic(1).await;
     publish(&rig, 0, &[1, 2]).await;
     mark(&rig, 0, 1, 2, MarkerOutcome::Interrupted).await;
     publish(&rig, 0, &[3]).await;
@@ -146,11 +144,11 @@ async fn an_interrupted_stream_ends_it_as_upstream() {
 
 #[tokio::test]
 async fn a_stop_and_the_end_of_its_time_end_it_too() {
-    let rig = Rig::with_topic(1);
+    let rig = Rig::with_topic(1).await;
     publish(&rig, 0, &[1]).await;
     let mut stopped = consumer(&rig);
     rig.until_written(&stopped, 1).await;
-    let mut timed = rig.start_with("--consume --exit-after 3", &[HERE, ("RUN", "2")]);
+    let mut timed = rig.start_with("--consume --exit-after 3", &[rig.here(), ("RUN", "2")]);
     timed.ends_with(0).await;
     let last = rig.ending(&timed).await;
     assert_eq!((last.event, last.records.written), (EventKind::Finished, 1));

@@ -124,7 +124,7 @@ async fn fail_after_ends_with_1_and_says_who_asked() {
 
 #[tokio::test]
 async fn wrong_flags_and_contradictions_end_with_78_before_anything_is_said() {
-    let rig = Rig::new();
+    let rig = Rig::apart().await;
     for (flags, said) in [
         ("--fast", "--fast"),
         ("--exit-after", "--exit-after"),
@@ -135,7 +135,6 @@ async fn wrong_flags_and_contradictions_end_with_78_before_anything_is_said() {
         dummy.ends_with(78).await;
         assert!(dummy.log().contains(said), "{}", dummy.log());
     }
-    let events = rig.kafka.config();
-    let events = streamforge_devstack::kafka::read_topic(&events, "queue-events").await;
-    assert!(events.unwrap().is_empty());
+    let said = rig.kafka.read_topic(&rig.events).await;
+    assert!(said.unwrap().is_empty());
 }

@@ -11,9 +11,7 @@ use streamforge_utils::{
     },
 };
 
-use crate::rig::{QUEUE_ID, Rig, TOPIC, is_stop};
-
-const HERE: (&str, &str) = ("KAFKA_TOPIC", TOPIC);
+use crate::rig::{Rig, is_stop};
 
 /// Checks that these are records and markers as a loader writes them, and gives both.
 fn checked(messages: &[OwnedMessage], partitions: i32) -> (Vec<&OwnedMessage>, Vec<Marker>) {
@@ -41,8 +39,12 @@ fn checked(messages: &[OwnedMessage], partitions: i32) -> (Vec<&OwnedMessage>, V
 
 #[tokio::test]
 async fn so_many_candles_and_a_finished_marker_in_every_partition() {
-    let rig = Rig::with_topic(3);
-    let changes = [HERE, ("TOPIC_PARTITIONS", "3"), ("TYPE", "api_candles_5m")];
+    let rig = Rig::with_topic(3).await;
+    let changes = [
+        rig.here(),
+        ("TOPIC_PARTITIONS", "3"),
+        ("TYPE", "api_candles_5m"),
+    ];
     let mut dummy = rig.start_with("--publish-rate 1000 --records-total 1500", &changes);
     dummy.ends_with(0).await;
     let last = rig.ending(&dummy).await;
@@ -66,7 +68,7 @@ async fn so_many_candles_and_a_finished_marker_in_every_partition() {
     assert!(records.iter().all(of_interval));
     for marker in &markers {
         assert_eq!(marker.outcome, MarkerOutcome::Finished);
-        assert_eq!((marker.queue_id.as_str(), marker.partitions), (QUEUE_ID, 3));
+        assert_eq!((&marker.queue_id, marker.partitions), (&rig.queue_id, 3));
     }
     let numbers: u64 = markers.iter().map(|marker| marker.last_seq).sum();
     assert_eq!(numbers, 1_500);
@@ -74,8 +76,8 @@ async fn so_many_candles_and_a_finished_marker_in_every_partition() {
 
 #[tokio::test]
 async fn the_rate_is_never_above_what_was_asked_for_and_not_far_below() {
-    let rig = Rig::with_topic(1);
-    let mut dummy = rig.start_with("--publish-rate 1000 --records-total 5001", &[HERE]);
+    let rig = Rig::with_topic(1).await;
+    let mut dummy = rig.start_with("--publish-rate 1000 --records-total 5001", &[rig.here()]);
     dummy.ends_with(0).await;
     let last = rig.ending(&dummy).await;
     let rate = last.message.split("; ").nth(1).unwrap();
@@ -86,9 +88,9 @@ async fn the_rate_is_never_above_what_was_asked_for_and_not_far_below() {
 
 #[tokio::test]
 async fn records_are_padded_to_just_the_size_asked_for() {
-    let rig = Rig::with_topic(1);
+    let rig = Rig::with_topic(1).await;
     let flags = "--publish-rate 200 --message-bytes 2000 --records-total 50";
-    let mut dummy = rig.start_with(flags, &[HERE]);
+    let mut dummy = rig.start_with(flags, &[rig.here()]);
     dummy.ends_with(0).await;
     let messages = rig.messages().await;
     let (records, _) = checked(&messages, 1);
@@ -102,8 +104,8 @@ async fn records_are_padded_to_just_the_size_asked_for() {
 
 #[tokio::test]
 async fn a_stop_leaves_an_interrupted_marker_and_a_new_run_goes_on_to_the_total() {
-    let rig = Rig::with_topic(1);
-    let mut dummy = rig.start_with("--publish-rate 400", &[HERE]);
+    let rig = Rig::with_topic(1).await;
+    let mut dummy = rig.start_with("--publish-rate 400", &[rig.here()]);
     rig.until_written(&dummy, 100).await;
     rig.send(CommandKind::Stop).await;
     dummy.ends_with(0).await;
@@ -119,7 +121,7 @@ async fn a_stop_leaves_an_interrupted_marker_and_a_new_run_goes_on_to_the_total(
 
     let total = published + 250;
     let flags = format!("--publish-rate 1000 --records-total {total}");
-    let mut second = rig.start_with(&flags, &[HERE, ("RUN", "2")]);
+    let mut second = rig.start_with(&flags, &[rig.here(), ("RUN", "2")]);
     second.ends_with(0).await;
     let last = rig.ending(&second).await;
     assert_eq!(last.records.written, total);
@@ -133,19 +135,21 @@ async fn a_stop_leaves_an_interrupted_marker_and_a_new_run_goes_on_to_the_total(
 
 #[tokio::test]
 async fn exit_after_finishes_the_stream_and_nothing_is_written_behind_it() {
-    let rig = Rig::with_topic(1);
-    let mut dummy = rig.start_with("--publish-rate 100 --exit-after 4", &[HERE]);
+    let rig = Rig::with_topic(1).await;
+    let mut dummy = rig.start_with("--publish-rate 100 --exit-after 4", &[rig.here()]);
     dummy.ends_with(0).await;
     assert_eq!(rig.ending(&dummy).await.event, EventKind::Finished);
     let messages = rig.messages().await;
     let (_, markers) = checked(&messages, 1);
     assert_eq!(markers.len(), 1);
 
-    let mut again = rig.start_with("--publish-rate 100", &[HERE]);
+    let mut again = rig.start_with("--publish-rate 100", &[rig.here()]);
     again.ends_with(70).await;
     let said = rig.ending(&again).await.error_message.unwrap();
     assert!(
-        said.contains(TOPIC) && said.contains("finished") && said.contains("take another topic"),
+        said.contains(&rig.topic)
+            && said.contains("finished")
+            && said.contains("take another topic"),
         "{said}"
     );
     assert_eq!(rig.messages().await.len(), messages.len());
@@ -153,8 +157,8 @@ async fn exit_after_finishes_the_stream_and_nothing_is_written_behind_it() {
 
 #[tokio::test]
 async fn a_failure_leaves_a_gapless_beginning_without_a_marker() {
-    let rig = Rig::with_topic(1);
-    let mut dummy = rig.start_with("--publish-rate 500 --fail-after 4", &[HERE]);
+    let rig = Rig::with_topic(1).await;
+    let mut dummy = rig.start_with("--publish-rate 500 --fail-after 4", &[rig.here()]);
     dummy.ends_with(1).await;
     let last = rig.ending(&dummy).await;
     assert_eq!((last.event, last.retryable), (EventKind::Error, Some(true)));
@@ -166,16 +170,20 @@ async fn a_failure_leaves_a_gapless_beginning_without_a_marker() {
 
 #[tokio::test]
 async fn a_topic_of_others_is_left_alone() {
-    let rig = Rig::with_topic(1);
+    let rig = Rig::with_topic(1).await;
     rig.kafka
-        .publish(TOPIC, Some(0), "BTCUSDT", "{}", &[])
+        .publish(&rig.topic, Some(0), "BTCUSDT", "{}", &[])
         .await
         .unwrap();
-    let mut dummy = rig.start_with("--publish-rate 100", &[HERE]);
+    let mut dummy = rig.start_with("--publish-rate 100", &[rig.here()]);
     dummy.ends_with(70).await;
     let said = rig.ending(&dummy).await.error_message.unwrap();
     assert!(said.contains("no number"), "{said}");
-    let mut wide = rig.start_with("--publish-rate 100", &[HERE, ("TOPIC_PARTITIONS", "4")]);
+    let mut wide = rig.start_with(
+        "--publish-rate 100",
+        &[rig.here(), ("TOPIC_PARTITIONS", "4")],
+    );
+    rig.create_topic(1).await;
     wide.ends_with(70).await;
     let said = rig.ending(&wide).await.error_message.unwrap();
     assert!(said.contains("has 1 partitions"), "{said}");
@@ -184,8 +192,8 @@ async fn a_topic_of_others_is_left_alone() {
 
 #[tokio::test]
 async fn a_broker_that_comes_back_is_caught_up_with() {
-    let rig = Rig::with_topic(1);
-    let mut dummy = rig.start_with("--publish-rate 500 --records-total 4000", &[HERE]);
+    let rig = Rig::with_broker_alone().await;
+    let mut dummy = rig.start_with("--publish-rate 500 --records-total 4000", &[rig.here()]);
     rig.until_written(&dummy, 200).await;
     rig.kafka.down().unwrap();
     dummy
@@ -201,10 +209,12 @@ async fn a_broker_that_comes_back_is_caught_up_with() {
 #[tokio::test]
 async fn a_topic_that_can_not_be_made_yet_is_tried_again() {
     let rig = Rig::new();
-    let mut dummy = rig.start_with("--publish-rate 500 --records-total 10", &[HERE]);
-    // This broker can't be asked for topics.
-    dummy.until_logged("creating topic").await;
-    rig.kafka.create_topic(TOPIC, 1).unwrap();
+    let mut dummy = rig.start_with("--publish-rate 500 --records-total 10", &[rig.here()]);
+    // The mock can't be asked for topics; a real broker makes it.
+    if !rig.kafka.is_real() {
+        dummy.until_logged("creating topic").await;
+        rig.create_topic(1).await;
+    }
     dummy.ends_with(0).await;
     let messages = rig.messages().await;
     assert_eq!(checked(&messages, 1).0.len(), 10);

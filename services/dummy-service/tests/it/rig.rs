@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Stdio,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
@@ -11,22 +11,27 @@ use std::{
 
 use rdkafka::message::OwnedMessage;
 use rustix::process::{Pid, Signal, kill_process};
-use streamforge_devstack::kafka::{MockKafka, read_topic, wait_for_events};
+use streamforge_devstack::kafka::Broker;
 use streamforge_utils::{
     config::Vars,
-    protocol::{Command, CommandKind, CommandPayload, Event, EventKind, InterruptReason},
+    protocol::{
+        Command, CommandKind, CommandPayload, Event, EventKind, InterruptReason, QueueId,
+        TimestampMs, WorkflowKind, data_topic, new_queue_id,
+    },
 };
 use tempfile::TempDir;
 use tokio::process::Child;
-
-pub(crate) const QUEUE_ID: &str = "wf-btcusdt-dummy-20240801-abc123";
-pub(crate) const TOPIC: &str = "wf-btcusdt-dummy-20240801-abc123-data";
 
 /// Nothing in these tests takes this long.
 pub(crate) const LIMIT: Duration = Duration::from_secs(90);
 
 pub(crate) struct Rig {
-    pub(crate) kafka: MockKafka,
+    pub(crate) kafka: Broker,
+    pub(crate) queue_id: QueueId,
+    /// The data topic, which need not be there.
+    pub(crate) topic: String,
+    pub(crate) control: String,
+    pub(crate) events: String,
     logs: TempDir,
 }
 
@@ -40,23 +45,62 @@ pub(crate) struct Dummy {
 
 impl Rig {
     pub(crate) fn new() -> Self {
+        Self::on(Broker::start().unwrap())
+    }
+
+    /// On a broker that may be taken down.
+    pub(crate) async fn with_broker_alone() -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ci/kafka.sh");
+        Self::on(Broker::alone(&script).await.unwrap())
+    }
+
+    fn on(kafka: Broker) -> Self {
+        let symbol = "BTCUSDT".parse().unwrap();
+        let queue_id = new_queue_id(&symbol, WorkflowKind::Dummy, TimestampMs::now());
         Self {
-            kafka: MockKafka::start().unwrap(),
+            kafka,
+            topic: data_topic(&queue_id),
+            queue_id,
+            control: "queue-control".to_owned(),
+            events: "queue-events".to_owned(),
             logs: TempDir::new().unwrap(),
         }
     }
 
-    /// With a data topic of so many partitions.
-    pub(crate) fn with_topic(partitions: i32) -> Self {
-        let rig = Self::new();
-        rig.kafka.create_topic(TOPIC, partitions).unwrap();
+    /// With queue topics of its own, for what would disturb other tests on the same broker, or be disturbed by them.
+    pub(crate) async fn apart() -> Self {
+        let mut rig = Self::new();
+        rig.control = format!("{}-control", rig.queue_id);
+        rig.events = format!("{}-events", rig.queue_id);
+        for topic in [&rig.control, &rig.events] {
+            rig.kafka.create_topic(topic, 1).await.unwrap();
+        }
         rig
     }
 
+    /// With a data topic of so many partitions.
+    pub(crate) async fn with_topic(partitions: i32) -> Self {
+        let rig = Self::new();
+        rig.create_topic(partitions).await;
+        rig
+    }
+
+    pub(crate) async fn create_topic(&self, partitions: i32) {
+        let made = self.kafka.create_topic(&self.topic, partitions);
+        made.await.unwrap();
+    }
+
+    /// The variable that names the data topic.
+    pub(crate) fn here(&self) -> (&str, &str) {
+        ("KAFKA_TOPIC", &self.topic)
+    }
+
     fn vars(&self, changes: &[(&str, &str)]) -> Vars {
-        let mut vars = self.kafka.vars();
+        let mut vars = self.kafka.vars().unwrap();
         for (name, value) in [
-            ("QUEUE_ID", QUEUE_ID),
+            ("QUEUE_ID", self.queue_id.as_str()),
+            ("QUEUE_CONTROL_TOPIC", &self.control),
+            ("QUEUE_EVENTS_TOPIC", &self.events),
             ("SYMBOL", "BTCUSDT"),
             ("TYPE", "dummy"),
             ("METRICS_PORT", "0"),
@@ -104,17 +148,33 @@ impl Rig {
     }
 
     pub(crate) async fn send(&self, kind: CommandKind) {
-        let command = Command::new(kind, QUEUE_ID);
-        self.kafka.send_command(&command).await.unwrap();
+        self.command(&self.order(kind)).await;
+    }
+
+    /// A command to all workers of this queue.
+    pub(crate) fn order(&self, kind: CommandKind) -> Command {
+        Command::new(kind, self.queue_id.as_str())
+    }
+
+    pub(crate) async fn command(&self, command: &Command) {
+        self.publish_command(&serde_json::to_string(command).unwrap())
+            .await;
+    }
+
+    /// Puts something on the topic of commands, whatever it is.
+    pub(crate) async fn publish_command(&self, payload: &str) {
+        let (topic, key) = (&self.control, self.queue_id.as_str());
+        let sent = self.kafka.publish(topic, Some(0), key, payload, &[]);
+        sent.await.unwrap();
     }
 
     pub(crate) async fn send_fail_after(&self, seconds: f64) {
-        let mut command = Command::new(CommandKind::FailAfter, QUEUE_ID);
+        let mut command = self.order(CommandKind::FailAfter);
         command.payload = Some(CommandPayload {
             seconds: Some(seconds),
             drain: false,
         });
-        self.kafka.send_command(&command).await.unwrap();
+        self.command(&command).await;
     }
 
     /// The events of this one, once there are `enough`.
@@ -127,8 +187,11 @@ impl Rig {
             let ours = events.iter().filter(|event| event.producer == dummy.id);
             ours.cloned().collect()
         };
-        let all =
-            wait_for_events(&self.kafka.config(), LIMIT, |events| enough(&ours(events))).await;
+        let queue = self.queue_id.as_str();
+        let all = self
+            .kafka
+            .events_of(queue, &self.events, LIMIT, |events| enough(&ours(events)))
+            .await;
         match all {
             Ok(events) => ours(&events),
             Err(error) => panic!("{error}\n{}", dummy.log()),
@@ -185,7 +248,7 @@ impl Rig {
 
     /// What the data topic has now.
     pub(crate) async fn messages(&self) -> Vec<OwnedMessage> {
-        read_topic(&self.kafka.config(), TOPIC).await.unwrap()
+        self.kafka.read_topic(&self.topic).await.unwrap()
     }
 }
 

@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 use streamforge_utils::protocol::{EOS, EventKind};
 
-use crate::rig::{Dummy, Rig, TOPIC, is_signal};
+use crate::rig::{Dummy, Rig, is_signal};
 
 async fn is_terminated(rig: &Rig, mut dummy: Dummy) {
     dummy.signal(Signal::TERM);
@@ -14,7 +14,7 @@ async fn is_terminated(rig: &Rig, mut dummy: Dummy) {
 
 #[tokio::test]
 async fn before_kafka_is_reachable() {
-    let rig = Rig::new();
+    let rig = Rig::with_broker_alone().await;
     rig.kafka.down().unwrap();
     let mut dummy = rig.start("");
     dummy.until_logged("Serving /metrics").await;
@@ -52,8 +52,8 @@ async fn while_it_simulates() {
 
 #[tokio::test]
 async fn while_it_publishes_and_no_marker_is_written() {
-    let rig = Rig::with_topic(1);
-    let dummy = rig.start_with("--publish-rate 500", &[("KAFKA_TOPIC", TOPIC)]);
+    let rig = Rig::with_topic(1).await;
+    let dummy = rig.start_with("--publish-rate 500", &[rig.here()]);
     rig.until_written(&dummy, 100).await;
     is_terminated(&rig, dummy).await;
     let messages = rig.messages().await;
@@ -63,8 +63,9 @@ async fn while_it_publishes_and_no_marker_is_written() {
 
 #[tokio::test]
 async fn while_it_publishes_and_the_broker_is_away() {
-    let rig = Rig::with_topic(1);
-    let changes = [("KAFKA_TOPIC", TOPIC), ("SHUTDOWN_GRACE_SECS", "2")];
+    let rig = Rig::with_broker_alone().await;
+    rig.create_topic(1).await;
+    let changes = [rig.here(), ("SHUTDOWN_GRACE_SECS", "2")];
     let mut dummy = rig.start_with("--publish-rate 500", &changes);
     rig.until_written(&dummy, 100).await;
     rig.kafka.down().unwrap();
@@ -78,14 +79,20 @@ async fn while_it_publishes_and_the_broker_is_away() {
 #[tokio::test]
 async fn while_it_consumes_or_waits_for_the_topic() {
     let rig = Rig::new();
-    let changes = [("KAFKA_TOPIC", TOPIC)];
+    let changes = [rig.here()];
     let waiting = rig.start_with("--consume", &changes);
     rig.until(&waiting, EventKind::Started).await;
     is_terminated(&rig, waiting).await;
-    rig.kafka.create_topic(TOPIC, 1).unwrap();
+    rig.create_topic(1).await;
     let reading = rig.start_with("--consume", &changes);
     rig.kafka
-        .publish(TOPIC, Some(0), "BTCUSDT", "{}", &[("streamforge-seq", "1")])
+        .publish(
+            &rig.topic,
+            Some(0),
+            "BTCUSDT",
+            "{}",
+            &[("streamforge-seq", "1")],
+        )
         .await
         .unwrap();
     rig.until_written(&reading, 1).await;
