@@ -3,11 +3,11 @@
 use rustix::process::Signal;
 use streamforge_utils::protocol::EventKind;
 
-use crate::rig::{QUEUE, Rig, Running, event};
+use crate::rig::{Rig, Running, event, queue_id};
 
 /// Publishes until the first line is printed: only then it is known to listen.
 async fn first_line(rig: &Rig, running: &mut Running) -> String {
-    let started = event(QUEUE, "first", EventKind::Started).to_string();
+    let started = event(&rig.queue, "first", EventKind::Started).to_string();
     let mut line = std::pin::pin!(running.line());
     loop {
         tokio::select! {
@@ -19,13 +19,13 @@ async fn first_line(rig: &Rig, running: &mut Running) -> String {
 
 #[tokio::test]
 async fn events_are_printed_as_they_were_published() {
-    let rig = Rig::start();
+    let rig = Rig::apart().await;
     let mut running = rig.spawn("--follow --json");
     first_line(&rig, &mut running).await;
     // Spread over lines, and with a field that nobody knows.
-    let pretty = serde_json::to_string_pretty(&event(QUEUE, "b", EventKind::Loading)).unwrap();
+    let pretty = serde_json::to_string_pretty(&event(&rig.queue, "b", EventKind::Loading)).unwrap();
     let published = pretty.replacen('{', "{ \"colour\": 1.50,", 1);
-    rig.publish(&event("wf-other", "c", EventKind::Started).to_string())
+    rig.publish(&event(&queue_id(), "c", EventKind::Started).to_string())
         .await;
     rig.publish("garbage").await;
     rig.publish(&published).await;
@@ -47,16 +47,28 @@ async fn events_are_printed_as_they_were_published() {
 
 #[tokio::test]
 async fn a_line_for_people_says_who_and_what() {
-    let rig = Rig::start();
+    let rig = Rig::apart().await;
     let mut running = rig.spawn_with("--queue-id all --follow --target dummy-service", &[]);
     let line = first_line(&rig, &mut running).await;
     assert_eq!(
         line,
-        "2024-08-01T08:15:25.456Z wf-try dummy-service__first started: made up"
+        format!(
+            "2024-08-01T08:15:25.456Z {} dummy-service__first started: made up",
+            rig.queue
+        )
     );
     running.kill(Signal::TERM);
     let said = running.end().await;
     assert_eq!(said.code, Some(143), "{said:?}");
+}
+
+#[tokio::test]
+async fn people_may_listen_to_everyone() {
+    let rig = Rig::start();
+    let said = rig
+        .debug_with("--queue-id all --follow --timeout 1", &[])
+        .await;
+    assert_eq!(said.code, Some(0), "{said:?}");
 }
 
 #[tokio::test]
@@ -65,7 +77,8 @@ async fn a_timeout_ends_it_well() {
     let said = rig.debug("--follow --timeout 1").await;
     assert_eq!((said.code, said.stdout.as_str()), (Some(0), ""), "{said:?}");
     assert!(
-        said.stderr.contains("listening to every worker of wf-try"),
+        said.stderr
+            .contains(&format!("listening to every worker of {}", rig.queue)),
         "{said:?}"
     );
 }

@@ -1,10 +1,9 @@
 //! Stop, simulate-loading and fail-after, met and unmet.
 
 use rdkafka::message::Message;
-use streamforge_devstack::kafka::read_topic;
 use streamforge_utils::{protocol::EventKind, worker::Outcome};
 
-use crate::rig::{QUEUE, Rig, event};
+use crate::rig::{Rig, event};
 
 #[tokio::test]
 async fn a_stop_ends_all_workers_of_the_queue() {
@@ -40,7 +39,7 @@ async fn a_stop_ends_all_workers_of_the_queue() {
 
 #[tokio::test]
 async fn a_stop_with_drain_says_so() {
-    let rig = Rig::start();
+    let rig = Rig::apart().await;
     let worker = rig.worker("a").await;
     let said = rig
         .debug("--command stop --drain --expect-interrupted --expect-count 1")
@@ -48,9 +47,7 @@ async fn a_stop_with_drain_says_so() {
     assert_eq!(said.code, Some(0), "{said:?}");
     assert!(said.stdout.contains("interrupted (stop)"), "{said:?}");
     worker.await.unwrap();
-    let messages = read_topic(&rig.kafka.config(), "queue-control")
-        .await
-        .unwrap();
+    let messages = rig.kafka.read_topic(&rig.control).await.unwrap();
     let command: serde_json::Value =
         serde_json::from_slice(messages[0].payload().unwrap()).unwrap();
     assert_eq!(command["payload"], serde_json::json!({"drain": true}));
@@ -78,7 +75,7 @@ async fn a_stop_that_nobody_obeys_is_unmet() {
 async fn a_worker_that_finishes_instead_is_reported() {
     let rig = Rig::start();
     let worker = rig
-        .worker_of(QUEUE, "dummy-service", "a", |ctx| async move {
+        .worker_of(&rig.queue, "dummy-service", "a", |ctx| async move {
             ctx.stop.cancelled().await;
             Ok(Outcome::Done)
         })
@@ -101,9 +98,9 @@ async fn a_worker_that_lives_on_is_named() {
     let rig = Rig::start();
     let mut running = rig.spawn("--command stop --expect-interrupted --timeout 3 --json");
     assert_eq!(running.json().await["kind"], "command");
-    let mut ended = event(QUEUE, "a", EventKind::Interrupted);
+    let mut ended = event(&rig.queue, "a", EventKind::Interrupted);
     ended["reason"] = "stop".into();
-    rig.publish(&event(QUEUE, "b", EventKind::Loading).to_string())
+    rig.publish(&event(&rig.queue, "b", EventKind::Loading).to_string())
         .await;
     rig.publish(&ended.to_string()).await;
     let said = running.end().await;
@@ -170,7 +167,7 @@ async fn a_worker_that_is_stopped_before_it_fails_is_unmet() {
     let _worker = rig.worker("a").await;
     let mut running = rig.spawn("--command fail-after --seconds 60 --expect-error --json");
     assert_eq!(running.json().await["kind"], "command");
-    rig.publish(&event(QUEUE, "b", EventKind::Finished).to_string())
+    rig.publish(&event(&rig.queue, "b", EventKind::Finished).to_string())
         .await;
     let said = running.end().await;
     assert_eq!(said.code, Some(1), "{said:?}");

@@ -1,10 +1,9 @@
 //! Pings, and who answers.
 
 use rdkafka::message::Message;
-use streamforge_devstack::kafka::read_topic;
 use streamforge_utils::kafka::headers;
 
-use crate::rig::{QUEUE, Rig, obedient};
+use crate::rig::{Rig, obedient, queue_id};
 
 #[tokio::test]
 async fn a_ping_is_answered() {
@@ -13,13 +12,17 @@ async fn a_ping_is_answered() {
     let said = rig.debug("--command ping --expect-pong").await;
     assert_eq!(said.code, Some(0), "{said:?}");
     assert!(
-        said.stdout
-            .contains("pong 1 from dummy-service__a of wf-try, run 1: "),
+        said.stdout.contains(&format!(
+            "pong 1 from dummy-service__a of {}, run 1: ",
+            rig.queue
+        )),
         "{said:?}"
     );
     assert!(
-        said.stdout
-            .contains("1 ping to every worker of wf-try: 1 answered, 0 lost"),
+        said.stdout.contains(&format!(
+            "1 ping to every worker of {}: 1 answered, 0 lost",
+            rig.queue
+        )),
         "{said:?}"
     );
     assert!(
@@ -52,7 +55,7 @@ async fn nobody_answers_and_no_message_comes() {
 
 #[tokio::test]
 async fn pings_go_out_without_an_expectation() {
-    let rig = Rig::start();
+    let rig = Rig::apart().await;
     let said = rig
         .debug("--command ping --repeat 3 --interval 0.01 --run 2 --target x --json")
         .await;
@@ -62,29 +65,26 @@ async fn pings_go_out_without_an_expectation() {
         (&summary["outcome"], &summary["sent"]),
         (&"sent".into(), &3.into())
     );
-    let messages = read_topic(&rig.kafka.config(), "queue-control")
-        .await
-        .unwrap();
+    let messages = rig.kafka.read_topic(&rig.control).await.unwrap();
     assert_eq!(messages.len(), 3);
     for (message, ping) in messages.iter().zip(said.kinds("ping")) {
         let command: serde_json::Value =
             serde_json::from_slice(message.payload().unwrap()).unwrap();
         assert_eq!(
             command,
-            serde_json::json!({"command": "ping", "queue_id": QUEUE, "run": 2, "target": "x", "sent_at": ping["sent_at"]})
+            serde_json::json!({"command": "ping", "queue_id": rig.queue, "run": 2, "target": "x", "sent_at": ping["sent_at"]})
         );
-        assert_eq!(message.key(), Some(QUEUE.as_bytes()));
+        assert_eq!(message.key(), Some(rig.queue.as_str().as_bytes()));
         assert_eq!(headers::get(message, "streamforge-schema"), Some("1"));
     }
 }
 
 #[tokio::test]
 async fn two_workers_answer_everyone_and_both_are_listed() {
-    let rig = Rig::start();
+    let rig = Rig::apart().await;
     let _one = rig.worker("a").await;
-    let _two = rig
-        .worker_of("wf-other", "arango-candles", "b", obedient)
-        .await;
+    let other = queue_id();
+    let _two = rig.worker_of(&other, "arango-candles", "b", obedient).await;
     for queue in ["*", "all"] {
         let typed = format!(
             "--queue-id {queue} --command ping --expect-pong --repeat 4 --interval 0.05 --json"
@@ -95,12 +95,12 @@ async fn two_workers_answer_everyone_and_both_are_listed() {
         let who: Vec<_> = summary["responders"].as_array().unwrap().iter().collect();
         assert_eq!(who.len(), 2, "{said:?}");
         for (found, (producer, service, queue)) in who.iter().zip([
-            ("arango-candles__b", "arango-candles", "wf-other"),
-            ("dummy-service__a", "dummy-service", "wf-try"),
+            ("arango-candles__b", "arango-candles", &other),
+            ("dummy-service__a", "dummy-service", &rig.queue),
         ]) {
             assert_eq!(found["producer"], producer);
             assert_eq!(found["service"], service);
-            assert_eq!(found["queue_id"], queue);
+            assert_eq!(found["queue_id"], queue.as_str());
             assert_eq!(
                 (&found["run"], &found["answered"], &found["lost"]),
                 (&1.into(), &4.into(), &0.into())
@@ -158,8 +158,10 @@ async fn many_pings_have_percentiles_and_progress() {
         .await;
     assert_eq!(said.code, Some(0), "{said:?}");
     assert!(
-        said.stdout
-            .contains("400 pings to every worker of wf-try: 400 answered, 0 lost"),
+        said.stdout.contains(&format!(
+            "400 pings to every worker of {}: 400 answered, 0 lost",
+            rig.queue
+        )),
         "{said:?}"
     );
     for word in ["round trip: min ", "median ", "p95 ", "p99 ", "max "] {
@@ -171,7 +173,7 @@ async fn many_pings_have_percentiles_and_progress() {
 
 #[tokio::test]
 async fn a_broker_that_goes_away_loses_pings() {
-    let rig = Rig::start();
+    let rig = Rig::with_broker_alone().await;
     let _worker = rig.worker("a").await;
     let mut running =
         rig.spawn("--command ping --expect-pong --repeat 40 --interval 0.1 --timeout 2 --json");

@@ -1,6 +1,6 @@
 //! What ends it before or instead of an answer: usage, configuration, the broker.
 
-use crate::rig::{QUEUE, Rig};
+use crate::rig::Rig;
 
 #[tokio::test]
 async fn help_is_an_answer_and_wrong_usage_is_2() {
@@ -94,8 +94,8 @@ async fn why_there_is_no_connection_is_said() {
 async fn a_flag_wins_over_the_variable() {
     let rig = Rig::start();
     let (servers, typed) = (
-        rig.kafka.bootstrap_servers(),
-        format!("--queue-id {QUEUE} --command ping"),
+        rig.servers(),
+        format!("--queue-id {} --command ping", rig.queue),
     );
     let nowhere = [("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")];
     let said = rig
@@ -106,7 +106,7 @@ async fn a_flag_wins_over_the_variable() {
 
 #[tokio::test]
 async fn a_topic_that_is_not_there_is_named() {
-    let rig = Rig::start();
+    let rig = Rig::apart().await;
     for (variable, typed) in [
         ("QUEUE_EVENTS_TOPIC", "--follow"),
         ("QUEUE_EVENTS_TOPIC", "--command ping --expect-pong"),
@@ -121,6 +121,28 @@ async fn a_topic_that_is_not_there_is_named() {
         assert_eq!(said.code, Some(1), "{said:?}");
         let message = format!("the topic \"no-such-topic\" is not there; {variable} names it");
         assert!(said.stderr.contains(&message), "{said:?}");
+    }
+}
+
+#[tokio::test]
+#[expect(clippy::print_stderr, reason = "says that it was not run")]
+async fn a_topic_that_may_not_be_seen_is_named() {
+    let rig = Rig::start();
+    if !rig.kafka.is_real() {
+        eprintln!("NOT RUN: the mock knows no rights");
+        return;
+    }
+    for (variable, typed) in [
+        ("QUEUE_EVENTS_TOPIC", "--follow"),
+        ("QUEUE_CONTROL_TOPIC", "--command ping"),
+    ] {
+        let typed = format!("--queue-id {} --timeout 5 {typed}", rig.queue);
+        let said = rig.debug_with(&typed, &[(variable, "no-such-topic")]).await;
+        assert_eq!(said.code, Some(1), "{said:?}");
+        assert!(
+            said.stderr.contains("no-such-topic") && said.stderr.contains("authorization failed"),
+            "{said:?}"
+        );
     }
 }
 

@@ -1,6 +1,7 @@
 //! A broker, workers on it, and the command under test.
 
 use std::{
+    path::Path,
     process::{ExitCode, Stdio},
     time::Duration,
 };
@@ -8,10 +9,10 @@ use std::{
 use prometheus::Registry;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use streamforge_devstack::kafka::{MockKafka, wait_for_events};
+use streamforge_devstack::kafka::Broker;
 use streamforge_utils::{
     config::{Reader, Vars},
-    protocol::{CommandKind, Event, EventKind},
+    protocol::{CommandKind, Event, EventKind, QueueId, TimestampMs, WorkflowKind, new_queue_id},
     worker::{Failure, Outcome, WorkerContext, WorkerSettings, run_worker},
 };
 use tokio::{
@@ -20,7 +21,6 @@ use tokio::{
     task::JoinHandle,
 };
 
-pub(crate) const QUEUE: &str = "wf-try";
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// What the command said and how it ended.
@@ -127,15 +127,59 @@ impl Running {
     }
 }
 
+/// A queue that no other test has.
+pub(crate) fn queue_id() -> QueueId {
+    let symbol = "BTCUSDT".parse().unwrap();
+    new_queue_id(&symbol, WorkflowKind::Dummy, TimestampMs::now())
+}
+
 pub(crate) struct Rig {
-    pub(crate) kafka: MockKafka,
+    pub(crate) kafka: Broker,
+    pub(crate) queue: QueueId,
+    pub(crate) control: String,
+    pub(crate) events: String,
+    /// What the command uses the broker with.
+    vars: Vars,
 }
 
 impl Rig {
+    /// The command has the rights of people, and the workers those of workers.
     pub(crate) fn start() -> Self {
+        Self::on(Broker::start().unwrap())
+    }
+
+    /// On a broker that may be taken down.
+    pub(crate) async fn with_broker_alone() -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ci/kafka.sh");
+        Self::on(Broker::alone(&script).await.unwrap())
+    }
+
+    fn on(kafka: Broker) -> Self {
         Self {
-            kafka: MockKafka::start().unwrap(),
+            queue: queue_id(),
+            control: "queue-control".to_owned(),
+            events: "queue-events".to_owned(),
+            vars: kafka.operator_vars().unwrap(),
+            kafka,
         }
+    }
+
+    /// With queue topics of its own, for what would disturb other tests on the same broker, or be disturbed by them. People
+    /// have no rights to those, so the command may do everything.
+    pub(crate) async fn apart() -> Self {
+        let mut rig = Self::start();
+        rig.control = format!("{}-control", rig.queue);
+        rig.events = format!("{}-events", rig.queue);
+        for topic in [&rig.control, &rig.events] {
+            rig.kafka.create_topic(topic, 1).await.unwrap();
+        }
+        rig.vars = rig.kafka.admin_vars().unwrap();
+        rig
+    }
+
+    /// Where the command finds the broker.
+    pub(crate) fn servers(&self) -> &str {
+        &self.vars["KAFKA_BOOTSTRAP_SERVERS"]
     }
 
     /// Starts the command with these words, split at blanks.
@@ -143,7 +187,9 @@ impl Rig {
         let mut child = Command::new(env!("CARGO_BIN_EXE_debug-producer"))
             .args(typed.split_whitespace())
             .env_clear()
-            .envs(self.kafka.vars())
+            .envs(&self.vars)
+            .env("QUEUE_CONTROL_TOPIC", &self.control)
+            .env("QUEUE_EVENTS_TOPIC", &self.events)
             .envs(vars.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -159,9 +205,9 @@ impl Rig {
         }
     }
 
-    /// The same, to the workers of [`QUEUE`].
+    /// The same, to the workers of this queue.
     pub(crate) fn spawn(&self, typed: &str) -> Running {
-        self.spawn_with(&format!("--queue-id {QUEUE} {typed}"), &[])
+        self.spawn_with(&format!("--queue-id {} {typed}", self.queue), &[])
     }
 
     pub(crate) async fn debug(&self, typed: &str) -> Said {
@@ -174,12 +220,13 @@ impl Rig {
 
     /// A worker called `dummy-service__{who}`, once it is up.
     pub(crate) async fn worker(&self, who: &str) -> JoinHandle<ExitCode> {
-        self.worker_of(QUEUE, "dummy-service", who, obedient).await
+        self.worker_of(&self.queue, "dummy-service", who, obedient)
+            .await
     }
 
     pub(crate) async fn worker_of<F, Fut>(
         &self,
-        queue: &str,
+        queue: &QueueId,
         service: &'static str,
         who: &str,
         body: F,
@@ -189,9 +236,11 @@ impl Rig {
         Fut: Future<Output = Result<Outcome, Failure>> + Send + 'static,
     {
         let id = format!("{service}__{who}");
-        let mut vars: Vars = self.kafka.vars();
+        let mut vars = self.kafka.vars().unwrap();
         for (name, value) in [
-            ("QUEUE_ID", queue),
+            ("QUEUE_ID", queue.as_str()),
+            ("QUEUE_CONTROL_TOPIC", &self.control),
+            ("QUEUE_EVENTS_TOPIC", &self.events),
             ("SYMBOL", "BTCUSDT"),
             ("TYPE", "dummy"),
             ("METRICS_PORT", "0"),
@@ -201,7 +250,7 @@ impl Rig {
             vars.insert(name.to_owned(), value.to_owned());
         }
         let mut reader = Reader::new(&vars);
-        let (kafka, queue, ops) = (reader.section(), reader.section(), reader.section());
+        let (kafka, section, ops) = (reader.section(), reader.section(), reader.section());
         reader.finish().unwrap();
         let settings = WorkerSettings {
             service,
@@ -210,23 +259,20 @@ impl Rig {
             listens: true,
             observer: None,
             kafka: kafka.unwrap(),
-            queue: queue.unwrap(),
+            queue: section.unwrap(),
             ops: ops.unwrap(),
         };
         let worker = tokio::spawn(run_worker(settings, Registry::new(), body));
-        self.events(|events| events.iter().any(|event| event.producer == id))
-            .await;
+        let is_up = |events: &[Event]| events.iter().any(|event| event.producer == id);
+        let events = self
+            .kafka
+            .events_of(queue.as_str(), &self.events, LIMIT, is_up);
+        events.await.unwrap();
         worker
     }
 
-    pub(crate) async fn events(&self, enough: impl FnMut(&[Event]) -> bool) -> Vec<Event> {
-        wait_for_events(&self.kafka.config(), LIMIT, enough)
-            .await
-            .unwrap()
-    }
-
     /// Publishes a pong that a worker called `who` might have sent.
-    pub(crate) async fn pong(&self, queue: &str, who: &str, ping_ts: f64) {
+    pub(crate) async fn pong(&self, queue: &QueueId, who: &str, ping_ts: f64) {
         let mut pong = event(queue, who, EventKind::Pong);
         pong["ping_ts"] = ping_ts.into();
         self.publish(&pong.to_string()).await;
@@ -234,13 +280,13 @@ impl Rig {
 
     pub(crate) async fn publish(&self, payload: &str) {
         self.kafka
-            .publish("queue-events", Some(0), QUEUE, payload, &[])
+            .publish(&self.events, Some(0), self.queue.as_str(), payload, &[])
             .await
             .unwrap();
     }
 }
 
-pub(crate) fn event(queue: &str, who: &str, kind: EventKind) -> Value {
+pub(crate) fn event(queue: &QueueId, who: &str, kind: EventKind) -> Value {
     serde_json::json!({
         "queue_id": queue, "run": 1, "producer": format!("dummy-service__{who}"), "instance": who, "seq": 7,
         "service": "dummy-service", "service_version": "0.1.0", "symbol": "BTCUSDT", "type": "dummy",
