@@ -3,24 +3,53 @@
 use std::{process::ExitCode, time::Duration};
 
 use prometheus::Registry;
-use streamforge_devstack::kafka::{MockKafka, wait_for_events};
+use streamforge_devstack::kafka::Broker;
 use streamforge_utils::{
     config::{Reader, Vars},
-    protocol::{Command, CommandKind, Event, TimestampMs},
+    protocol::{
+        Command, CommandKind, Event, Interval, QueueId, TimestampMs, WorkflowKind, new_queue_id,
+    },
     worker::{Failure, Outcome, WorkerContext, WorkerSettings, run_worker},
 };
 
-pub(crate) const QUEUE: &str = "wf-btcusdt-api_candles_1m-20240801-abc123";
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
+pub(crate) fn queue_id() -> QueueId {
+    let kind = WorkflowKind::ApiCandles(Interval::Minute1);
+    new_queue_id(&"BTCUSDT".parse().unwrap(), kind, TimestampMs::now())
+}
+
 pub(crate) struct Probe {
-    pub(crate) kafka: MockKafka,
+    pub(crate) kafka: Broker,
+    pub(crate) queue: QueueId,
+    pub(crate) control: String,
+    pub(crate) events: String,
 }
 
 impl Probe {
     pub(crate) fn start() -> Self {
         Self {
-            kafka: MockKafka::start().unwrap(),
+            kafka: Broker::start().unwrap(),
+            queue: queue_id(),
+            control: "queue-control".to_owned(),
+            events: "queue-events".to_owned(),
+        }
+    }
+
+    /// With queue topics of its own, for what would disturb other tests on the same broker, or be disturbed by them.
+    pub(crate) async fn apart() -> Self {
+        let probe = Self::start();
+        let (control, events) = (
+            format!("{}-control", probe.queue),
+            format!("{}-events", probe.queue),
+        );
+        for topic in [&control, &events] {
+            probe.kafka.create_topic(topic, 1).await.unwrap();
+        }
+        Self {
+            control,
+            events,
+            ..probe
         }
     }
 
@@ -30,12 +59,14 @@ impl Probe {
         service: &'static str,
         changes: &[(&str, &str)],
     ) -> WorkerSettings {
-        let mut vars: Vars = self.kafka.vars();
+        let mut vars: Vars = self.kafka.vars().unwrap();
         let id = format!("{service}__abc123");
         let ours = [
-            ("QUEUE_ID", QUEUE),
+            ("QUEUE_ID", self.queue.as_str()),
             ("SYMBOL", "BTCUSDT"),
             ("TYPE", "api_candles_1m"),
+            ("QUEUE_CONTROL_TOPIC", &self.control),
+            ("QUEUE_EVENTS_TOPIC", &self.events),
             ("METRICS_PORT", "0"),
             ("PROGRESS_INTERVAL_SECS", "0.05"),
             ("TELEMETRY_PRODUCER_ID", id.as_str()),
@@ -71,11 +102,21 @@ impl Probe {
         tokio::spawn(run_worker(settings, Registry::new(), body))
     }
 
-    /// Waits until the events so far are enough, and gives them.
+    /// Waits until the events of this queue so far are enough, and gives them.
     pub(crate) async fn events(&self, enough: impl FnMut(&[Event]) -> bool) -> Vec<Event> {
-        wait_for_events(&self.kafka.config(), LIMIT, enough)
-            .await
-            .unwrap()
+        self.events_of(&self.queue, enough).await
+    }
+
+    /// The same of another queue.
+    pub(crate) async fn events_of(
+        &self,
+        queue: &QueueId,
+        enough: impl FnMut(&[Event]) -> bool,
+    ) -> Vec<Event> {
+        let events = self
+            .kafka
+            .events_of(queue.as_str(), &self.events, LIMIT, enough);
+        events.await.unwrap()
     }
 
     /// Waits until a worker has said how it ended, and gives all events.
@@ -85,11 +126,25 @@ impl Probe {
     }
 
     pub(crate) async fn send(&self, command: Command) {
-        self.kafka.send_command(&command).await.unwrap();
+        let payload = serde_json::to_string(&command).unwrap();
+        self.command(&payload).await;
+    }
+
+    /// Puts something on the topic of commands, whatever it is.
+    pub(crate) async fn command(&self, payload: &str) {
+        let sent = self
+            .kafka
+            .publish(&self.control, Some(0), self.queue.as_str(), payload, &[]);
+        sent.await.unwrap();
     }
 
     pub(crate) async fn stop_all(&self) {
-        self.send(Command::new(CommandKind::Stop, QUEUE)).await;
+        self.send(self.order(CommandKind::Stop)).await;
+    }
+
+    /// A command to all workers of this queue.
+    pub(crate) fn order(&self, kind: CommandKind) -> Command {
+        Command::new(kind, self.queue.as_str())
     }
 }
 

@@ -3,14 +3,13 @@
 use std::{process::ExitCode, time::Duration};
 
 use rdkafka::message::Message;
-use streamforge_devstack::kafka::read_topic;
 use streamforge_utils::{
     kafka::headers,
     protocol::{Command, CommandKind, CommandPayload, EventKind, InterruptReason},
     worker::{Failure, Outcome},
 };
 
-use crate::probe::{LIMIT, Probe, QUEUE, seconds_from_now, until_stopped};
+use crate::probe::{LIMIT, Probe, seconds_from_now, until_stopped};
 
 #[tokio::test]
 async fn a_worker_that_is_done_says_started_loading_finished() {
@@ -62,18 +61,16 @@ async fn a_worker_that_is_done_says_started_loading_finished() {
 
 #[tokio::test]
 async fn every_message_has_the_key_and_the_schema() {
-    let probe = Probe::start();
+    let probe = Probe::apart().await;
     let worker = probe.spawn(probe.settings("some-worker", &[]), |_| async {
         Ok(Outcome::Done)
     });
     worker.await.unwrap();
     probe.until_ended().await;
-    let messages = read_topic(&probe.kafka.config(), "queue-events")
-        .await
-        .unwrap();
+    let messages = probe.kafka.read_topic(&probe.events).await.unwrap();
     assert!(!messages.is_empty());
     for message in &messages {
-        assert_eq!(message.key(), Some(QUEUE.as_bytes()));
+        assert_eq!(message.key(), Some(probe.queue.as_str().as_bytes()));
         assert_eq!(headers::get(message, "streamforge-schema"), Some("1"));
     }
 }
@@ -83,9 +80,13 @@ async fn a_stop_reaches_all_workers_of_a_queue() {
     let probe = Probe::start();
     let one = probe.spawn(probe.settings("one", &[]), until_stopped);
     let two = probe.spawn(probe.settings("two", &[]), until_stopped);
-    let other = [("QUEUE_ID", "wf-other")];
+    let elsewhere = crate::probe::queue_id();
+    let other = [("QUEUE_ID", elsewhere.as_str())];
     let other = probe.spawn(probe.settings("other", &other), until_stopped);
-    probe.events(|events| events.len() >= 3).await;
+    probe.events(|events| events.len() >= 2).await;
+    probe
+        .events_of(&elsewhere, |events| !events.is_empty())
+        .await;
     probe.stop_all().await;
     assert_eq!(one.await.unwrap(), ExitCode::SUCCESS);
     assert_eq!(two.await.unwrap(), ExitCode::SUCCESS);
@@ -105,7 +106,7 @@ async fn a_stop_reaches_all_workers_of_a_queue() {
 #[tokio::test]
 async fn a_stop_from_before_the_start_is_obeyed_and_an_old_ping_is_not_answered() {
     let probe = Probe::start();
-    probe.send(Command::new(CommandKind::Ping, QUEUE)).await;
+    probe.send(probe.order(CommandKind::Ping)).await;
     probe.stop_all().await;
     let launched = seconds_from_now(-1);
     let worker = probe.spawn(
@@ -124,7 +125,7 @@ async fn a_stop_from_before_the_start_is_obeyed_and_an_old_ping_is_not_answered(
 async fn a_stop_from_before_the_start_comes_before_the_body() {
     let probe = Probe::start();
     for _ in 0..5 {
-        probe.send(Command::new(CommandKind::Ping, QUEUE)).await;
+        probe.send(probe.order(CommandKind::Ping)).await;
     }
     probe.stop_all().await;
     let launched = seconds_from_now(-1);
@@ -185,7 +186,7 @@ async fn an_observer_sees_what_kafka_gets() {
     };
     let worker = probe.spawn(settings, until_stopped);
     probe.events(|events| !events.is_empty()).await;
-    probe.send(Command::new(CommandKind::Ping, QUEUE)).await;
+    probe.send(probe.order(CommandKind::Ping)).await;
     probe.stop_all().await;
     worker.await.unwrap();
     let published = probe.until_ended().await;
@@ -199,7 +200,7 @@ async fn an_observer_sees_what_kafka_gets() {
 
 #[tokio::test]
 async fn a_ping_is_answered_with_its_own_time() {
-    let probe = Probe::start();
+    let probe = Probe::apart().await;
     let worker = probe.spawn(probe.settings("some-worker", &[]), until_stopped);
     probe.events(|events| !events.is_empty()).await;
     let ping = Command {
@@ -225,10 +226,11 @@ async fn a_ping_is_answered_with_its_own_time() {
 
 #[tokio::test]
 async fn what_is_no_command_is_survived() {
-    let probe = Probe::start();
+    let probe = Probe::apart().await;
     let worker = probe.spawn(probe.settings("some-worker", &[]), until_stopped);
     probe.events(|events| !events.is_empty()).await;
-    let garbage = "x".repeat(1_048_576);
+    // About all that a broker takes by default.
+    let garbage = "x".repeat(1_048_300);
     for payload in [
         "not json",
         "[]",
@@ -237,11 +239,7 @@ async fn what_is_no_command_is_survived() {
         "",
         garbage.as_str(),
     ] {
-        probe
-            .kafka
-            .publish("queue-control", Some(0), QUEUE, payload, &[])
-            .await
-            .unwrap();
+        probe.command(payload).await;
     }
     probe.stop_all().await;
     let code = tokio::time::timeout(LIMIT, worker).await.unwrap().unwrap();
@@ -320,7 +318,7 @@ async fn nothing_follows_the_last_event() {
         Ok(Outcome::Done)
     });
     worker.await.unwrap();
-    probe.send(Command::new(CommandKind::Ping, QUEUE)).await;
+    probe.send(probe.order(CommandKind::Ping)).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     let events = probe.until_ended().await;
     assert!(events.last().unwrap().finished, "{events:?}");
@@ -347,7 +345,7 @@ async fn a_drain_is_left_to_workers_that_drain() {
     probe
         .send(Command {
             payload,
-            ..Command::new(CommandKind::Stop, QUEUE)
+            ..probe.order(CommandKind::Stop)
         })
         .await;
     assert_eq!(
@@ -377,7 +375,7 @@ async fn commands_of_its_own_reach_the_body() {
     probe
         .send(Command {
             payload,
-            ..Command::new(CommandKind::FailAfter, QUEUE)
+            ..probe.order(CommandKind::FailAfter)
         })
         .await;
     assert_eq!(
