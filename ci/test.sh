@@ -45,19 +45,36 @@ file_sizes() {
     [ -z "$long" ] || { printf 'files over 500 lines:\n%s\n' "$long"; return 1; }
 }
 
-# The end-to-end tests again, and what only a real broker can show, on an Apache Kafka of their own.
+# Everything that uses a broker again, and what only a real broker can show, on an Apache Kafka of their own.
 # From the root on, since tests run in their packages' folders.
 kafka_dir="$(realpath -m -- "${CARGO_TARGET_DIR:-target}")/kafka-ci"
 start_kafka() {
     ci/kafka.sh stop --dir "$kafka_dir" && ci/kafka.sh start --dir "$kafka_dir" --while $$
 }
+with_broker=(libs/streamforge-utils services/loader-api-candles services/arango-candles services/dummy-service
+    services/debug-producer services/streamforge)
 on_apache_kafka() {
-    local test
-    # The one that is built already: for one package alone cargo would build its dependencies again, with fewer features.
-    test=$(cargo test --quiet --locked --workspace --no-run --message-format=json "${features[@]}" |
-        grep '"package_id":"[^"]*services/streamforge#.*"name":"it"' | sed 's/.*"executable":"\([^"]*\)".*/\1/')
-    [ -x "$test" ] || return 1
-    (cd services/streamforge && STREAMFORGE_KAFKA_DIR=$kafka_dir "$test" --quiet)
+    local built package test log status=0
+    # Those that are built already: for one package alone cargo would build its dependencies again, with fewer features.
+    built=$(cargo test --quiet --locked --workspace --no-run --message-format=json "${features[@]}") || return 1
+    log=$(mktemp) || return 1
+    for package in "${with_broker[@]}"; do
+        test=$(grep "\"package_id\":\"[^\"]*$package#.*\"name\":\"it\"" <<<"$built" |
+            sed 's/.*"executable":"\([^"]*\)".*/\1/')
+        if [ ! -x "$test" ]; then
+            echo "$package has no tests called \"it\""
+            status=1
+            continue
+        fi
+        printf '\n%s\n' "$package"
+        (cd "$package" && STREAMFORGE_KAFKA_DIR=$kafka_dir "$test" --quiet 2>&1) | tee -a "$log" || status=1
+    done
+    awk '/^test result:/ { passed += $4; failed += $6 } END {
+        printf "\n%d tests passed on Apache Kafka, %d failed\n", passed, failed
+        exit passed == 0
+    }' "$log" || status=1
+    rm -f "$log"
+    return $status
 }
 
 shell_scripts() {
@@ -76,7 +93,7 @@ stage "clippy" cargo clippy --quiet --locked --workspace --all-targets "${featur
 stage "tests" cargo test --locked --workspace "${features[@]}" -- --quiet
 stage "Apache Kafka" start_kafka
 if ci/kafka.sh status --dir "$kafka_dir" 2>/dev/null; then
-    stage "end-to-end tests on Apache Kafka" on_apache_kafka
+    stage "tests on Apache Kafka" on_apache_kafka
     if pypi confluent-kafka==2.16.1 PyYAML==6.0.3; then
         stage "Kafka's rights and TLS" "$tools/bin/python" ci/kafka-rights.py "$kafka_dir/env"
     else
