@@ -183,7 +183,6 @@ async fn a_topic_of_others_is_left_alone() {
         "--publish-rate 100",
         &[rig.here(), ("TOPIC_PARTITIONS", "4")],
     );
-    rig.create_topic(1).await;
     wide.ends_with(70).await;
     let said = rig.ending(&wide).await.error_message.unwrap();
     assert!(said.contains("has 1 partitions"), "{said}");
@@ -193,6 +192,7 @@ async fn a_topic_of_others_is_left_alone() {
 #[tokio::test]
 async fn a_broker_that_comes_back_is_caught_up_with() {
     let rig = Rig::with_broker_alone().await;
+    rig.create_topic(1).await;
     let mut dummy = rig.start_with("--publish-rate 500 --records-total 4000", &[rig.here()]);
     rig.until_written(&dummy, 200).await;
     rig.kafka.down().unwrap();
