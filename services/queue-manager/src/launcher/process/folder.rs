@@ -119,6 +119,10 @@ impl Folder {
         self.deletion().exists()
     }
 
+    fn has_shim(&self) -> io::Result<bool> {
+        family::is_held(&self.shim_lock())
+    }
+
     pub(super) fn has_worker(&self) -> io::Result<bool> {
         family::is_held(&self.worker_lock())
     }
@@ -143,7 +147,7 @@ impl Folder {
     /// The locks first: once nobody holds them, the status can only become more final.
     fn look_once(&self) -> io::Result<Seen> {
         let job = self.job()?;
-        let is_kept = family::is_held(&self.shim_lock())?;
+        let is_kept = self.has_shim()?;
         let has_worker = self.has_worker()?;
         let status = self.status()?;
         // A worker that let go of its lock is known by its number.
@@ -310,11 +314,20 @@ impl JobsDir {
             return Ok(false);
         }
         File::create(folder.deletion())?.sync_all()?;
-        let seen = folder.look()?;
-        if seen.is_over() {
-            self.discard(&folder)?;
+        match folder.look() {
+            Ok(seen) => {
+                if seen.is_over() {
+                    self.discard(&folder)?;
+                }
+                Ok(!seen.is_kept && seen.is_alive)
+            }
+            // One that nobody can read must not hold its name for ever.
+            Err(_) if !folder.has_shim()? && !folder.has_worker()? => {
+                self.discard(&folder)?;
+                Ok(false)
+            }
+            Err(error) => Err(error),
         }
-        Ok(!seen.is_kept && seen.is_alive)
     }
 
     /// Writes down that a Job is over, if nobody did who saw its end.
@@ -367,9 +380,7 @@ impl JobsDir {
         for name in self.entries()? {
             let folder = self.folder(&name);
             let is_left = name.starts_with(GONE)
-                || (name.starts_with(UNFINISHED)
-                    && is_old(folder.path())
-                    && !family::is_held(&folder.shim_lock())?);
+                || (name.starts_with(UNFINISHED) && is_old(folder.path()) && !folder.has_shim()?);
             if is_left {
                 remove_all(folder.path())?;
             }

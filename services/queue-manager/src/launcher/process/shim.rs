@@ -32,6 +32,8 @@ use super::{
 
 /// How soon a deletion and a deadline are seen.
 const TICK: Duration = Duration::from_millis(250);
+/// Between two tries to write the status.
+const SAVE_AGAIN: Duration = Duration::from_secs(1);
 /// Between two looks at a worker that was killed and still runs.
 const KILL_AGAIN: Duration = Duration::from_millis(100);
 
@@ -102,9 +104,11 @@ async fn start(made: &Folder) -> io::Result<bool> {
         status,
         signals,
     };
-    let why = shim.work().await?;
-    shim.end(why)?;
-    Ok(true)
+    let kept = match shim.work().await {
+        Ok(why) => shim.end(why).await,
+        Err(error) => Err(error),
+    };
+    shim.leave_nothing(kept)
 }
 
 /// False if it has its shim.
@@ -121,21 +125,8 @@ async fn adopt(folder: Folder) -> io::Result<bool> {
         jobs,
         signals,
     };
-    if shim.status.ended.is_none() {
-        shim.status.shim = family::process(std::process::id());
-        shim.save()?;
-    }
-    let cause = shim.watch_adopted().await?;
-    let why = match (&shim.status.ended, cause) {
-        (Some(ended), _) => ended.why.clone(),
-        (None, Some(cause)) => cause.why(),
-        (None, None) => Why::Lost {
-            message: "its shim was killed, and nobody saw how the worker ended after that"
-                .to_owned(),
-        },
-    };
-    shim.end(why)?;
-    Ok(true)
+    let kept = shim.see_to_the_end().await;
+    shim.leave_nothing(kept)
 }
 
 /// Those who ask whether there is a shim hold its lock for a moment too.
@@ -198,8 +189,42 @@ struct Shim {
 }
 
 impl Shim {
-    fn save(&self) -> io::Result<()> {
-        self.folder.save_status(&self.status)
+    /// Writes the status; on a full disk, once there is room again.
+    ///
+    /// # Errors
+    /// The folder is gone.
+    async fn save(&self) -> io::Result<()> {
+        loop {
+            match self.folder.save_status(&self.status) {
+                Err(error) if self.folder.path().exists() => {
+                    self.say(&format!("can't write the status: {error}"));
+                    tokio::time::sleep(SAVE_AGAIN).await;
+                }
+                saved => return saved,
+            }
+        }
+    }
+
+    /// Kills the worker of a Job that can't be kept any more, as nobody would find it.
+    fn leave_nothing(&self, kept: io::Result<()>) -> io::Result<bool> {
+        kept.inspect_err(|_| family::kill_all(self.status.worker(), &self.job.id))?;
+        Ok(true)
+    }
+
+    /// Keeps an adopted worker.
+    async fn see_to_the_end(&mut self) -> io::Result<()> {
+        if self.status.ended.is_none() {
+            self.status.shim = family::process(std::process::id());
+            self.save().await?;
+        }
+        let why = match self.watch_adopted().await? {
+            Some(cause) => cause.why(),
+            None => Why::Lost {
+                message: "its shim was killed, and nobody saw how the worker ended after that"
+                    .to_owned(),
+            },
+        };
+        self.end(why).await
     }
 
     /// Runs the worker until there is no other start, and says why.
@@ -208,7 +233,7 @@ impl Shim {
             if let Some(cause) = self.cause_now() {
                 return Ok(cause.why());
             }
-            let mut child = match self.spawn()? {
+            let mut child = match self.spawn().await? {
                 Ok(child) => child,
                 Err(why) => return Ok(why),
             };
@@ -221,7 +246,7 @@ impl Shim {
                 Err(cause) => (self.finish(&mut child).await?, Some(cause)),
             };
             self.clear().await?;
-            let why = self.ended(ended)?;
+            let why = self.ended(ended).await?;
             match cause {
                 Some(Cause::Evicted) if !can_pass(ended.code()) => return Ok(why),
                 Some(cause) => return Ok(cause.why()),
@@ -241,7 +266,7 @@ impl Shim {
     }
 
     /// Starts the worker. It is in the status before and, with its number, after.
-    fn spawn(&mut self) -> io::Result<Result<Child, Why>> {
+    async fn spawn(&mut self) -> io::Result<Result<Child, Why>> {
         let log = File::options()
             .create(true)
             .append(true)
@@ -253,7 +278,7 @@ impl Shim {
             exit_code: None,
             signal: None,
         });
-        self.save()?;
+        self.save().await?;
         let for_worker = family::lock_for_children(&self.folder.worker_lock())?;
         let spawned = Command::new(&self.job.program)
             .args(&self.job.args)
@@ -268,7 +293,7 @@ impl Shim {
             Ok(child) => {
                 let process = child.id().and_then(family::process);
                 self.last().process = process;
-                self.save()?;
+                self.save().await?;
                 Ok(Ok(child))
             }
             Err(error) => {
@@ -286,19 +311,19 @@ impl Shim {
     }
 
     /// Writes down how a start ended.
-    fn ended(&mut self, ended: ExitStatus) -> io::Result<Why> {
+    async fn ended(&mut self, ended: ExitStatus) -> io::Result<Why> {
         let last = self.last();
         last.ended = Some(TimestampMs::now());
         last.exit_code = ended.code();
         last.signal = ended.signal();
         let why = last.why();
-        self.save()?;
+        self.save().await?;
         Ok(why)
     }
 
     /// Asks the worker to end, and makes it if it does not.
     async fn finish(&mut self, child: &mut Child) -> io::Result<ExitStatus> {
-        let grace = self.tell_to_end()?;
+        let grace = self.tell_to_end().await?;
         if let Ok(ended) = tokio::time::timeout(grace, child.wait()).await {
             return ended;
         }
@@ -308,12 +333,12 @@ impl Shim {
     }
 
     /// Tells the worker to end, once: to a worker a second signal means at once. Says what is left of its grace.
-    fn tell_to_end(&mut self) -> io::Result<Duration> {
+    async fn tell_to_end(&mut self) -> io::Result<Duration> {
         let now = TimestampMs::now();
         let told = self.status.told_to_end;
         if told.is_none() {
             self.status.told_to_end = Some(now);
-            self.save()?;
+            self.save().await?;
             family::terminate(self.status.worker(), &self.job.id);
         }
         let since = now.as_millis() - told.unwrap_or(now).as_millis();
@@ -348,7 +373,7 @@ impl Shim {
             }
         }
         if cause.is_some() && self.adopted()?.is_some() {
-            let grace = self.tell_to_end()?;
+            let grace = self.tell_to_end().await?;
             let give_up = tokio::time::Instant::now() + grace;
             while self.adopted()?.is_some() && tokio::time::Instant::now() < give_up {
                 tokio::time::sleep(KILL_AGAIN).await;
@@ -373,7 +398,8 @@ impl Shim {
     }
 
     fn cause_now(&self) -> Option<Cause> {
-        if self.folder.is_deleting() {
+        // Without its folder nobody could find it.
+        if self.folder.is_deleting() || !self.folder.path().exists() {
             Some(Cause::Deleted)
         } else if self.job.is_overdue(TimestampMs::now()) {
             Some(Cause::Deadline)
@@ -399,11 +425,11 @@ impl Shim {
     }
 
     /// Writes down that the Job is over; one that is to be deleted is removed.
-    fn end(&mut self, why: Why) -> io::Result<()> {
+    async fn end(&mut self, why: Why) -> io::Result<()> {
         if self.status.ended.is_none() {
             let at = TimestampMs::now();
             self.status.ended = Some(Ended { at, why });
-            self.save()?;
+            self.save().await?;
         }
         if self.folder.is_deleting() {
             self.jobs.remove(&self.job.name, &self.job.id)?;

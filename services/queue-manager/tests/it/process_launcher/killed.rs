@@ -1,11 +1,13 @@
 //! Whatever is killed at whatever moment: the truth is told afterwards, and nothing runs unnoticed.
 
-use std::{process::Stdio, time::Duration};
+use std::{path::Path, process::Stdio, time::Duration};
 
-use queue_manager::launcher::{JobPhase, Launched, Launcher, TroubleKind};
-use rustix::process::{Signal, kill_process, kill_process_group};
+use queue_manager::launcher::{
+    JobPhase, Launched, Launcher, TroubleKind, process::ProcessLauncher,
+};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use super::rig::{NAME, Rig, job_that, runs, spec, until};
+use super::rig::{LIMIT, NAME, Rig, job_that, runs, settings_for, spec, until};
 
 const UNTIL_TOLD: &str = "echo x >> $DIR/starts; echo $$ > $DIR/pid; while ! [ -e $DIR/end ]; do sleep 0.05; done; exit $(cat $DIR/end)";
 
@@ -66,6 +68,27 @@ async fn a_worker_whose_shim_was_killed_is_seen_to_its_end() {
 }
 
 #[tokio::test]
+async fn a_shim_that_is_killed_at_any_moment_leaves_a_job_that_can_be_deleted() {
+    let rig = Rig::new("echo $$ >> $DIR/pids; while :; do sleep 0.05; done");
+    for moment in 0..20 {
+        rig.launch().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(moment)).await;
+        rig.kill_shim();
+        let job = rig
+            .job_that(|job| job.alive == 1 || job.ended.is_some())
+            .await;
+        assert_ne!(job.phase, JobPhase::Succeeded, "{moment}");
+        rig.launcher.delete(NAME).await.unwrap();
+        rig.gone().await;
+    }
+    let pids = std::fs::read_to_string(rig.mark("pids")).unwrap();
+    for pid in pids.lines() {
+        let pid = Pid::from_raw(pid.parse().unwrap()).unwrap();
+        assert!(!runs(pid), "{pid}");
+    }
+}
+
+#[tokio::test]
 async fn a_worker_whose_shim_was_killed_can_be_deleted() {
     let rig = Rig::new(UNTIL_TOLD);
     rig.launch().await.unwrap();
@@ -105,6 +128,16 @@ async fn a_worker_whose_number_was_never_written_is_found_and_ended() {
     rig.launcher.delete(NAME).await.unwrap();
     rig.gone().await;
     assert!(!runs(worker));
+}
+
+#[tokio::test]
+async fn a_worker_whose_folder_is_removed_is_ended() {
+    let rig = Rig::new(UNTIL_TOLD);
+    rig.launch().await.unwrap();
+    let worker = rig.pid("pid").await;
+    std::fs::remove_dir_all(rig.jobs_dir().join(NAME)).unwrap();
+    until(async || !runs(worker)).await;
+    assert_eq!(rig.jobs().await, []);
 }
 
 #[tokio::test]
@@ -163,8 +196,8 @@ const ONLY_LAUNCHES: &str = "STREAMFORGE_TEST_LAUNCH_INTO";
 #[tokio::test]
 async fn a_launcher_that_is_killed_leaves_a_whole_job_or_none() {
     let vars = streamforge_utils::config::process_vars();
-    if let Some(jobs_dir) = vars.get(ONLY_LAUNCHES) {
-        return launch_into(jobs_dir, &vars).await;
+    if let Some(settings) = vars.get(ONLY_LAUNCHES) {
+        return launch_into(settings).await;
     }
     let mut made = 0;
     for moment in 0..24 {
@@ -174,16 +207,23 @@ async fn a_launcher_that_is_killed_leaves_a_whole_job_or_none() {
                 "--exact",
                 "process_launcher::killed::a_launcher_that_is_killed_leaves_a_whole_job_or_none",
             ])
-            .env(ONLY_LAUNCHES, rig.jobs_dir())
-            .env("DIR", rig.mark(""))
+            .env(
+                ONLY_LAUNCHES,
+                format!("{}:{}", rig.jobs_dir().display(), rig.mark("").display()),
+            )
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()
             .unwrap();
         // From before its first step to after its last one, whatever the machine.
-        until(async || std::fs::read_dir(rig.jobs_dir()).unwrap().count() > 0).await;
-        tokio::time::sleep(Duration::from_millis(moment * 2)).await;
+        let begun = async {
+            while std::fs::read_dir(rig.jobs_dir()).unwrap().count() == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(LIMIT, begun).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(moment)).await;
         child.kill().await.unwrap();
         // What it started may still come.
         let before = rig.jobs().await.len();
@@ -207,13 +247,12 @@ async fn a_launcher_that_is_killed_leaves_a_whole_job_or_none() {
     assert!(made > 0, "it was always killed before it did anything");
 }
 
-async fn launch_into(jobs_dir: &str, vars: &streamforge_utils::config::Vars) {
-    let rig = Rig::with(UNTIL_TOLD, |settings| {
-        settings.jobs_dir = jobs_dir.into();
-        settings
-            .common
-            .insert("DIR".to_owned(), vars["DIR"].clone());
-    });
-    rig.launch().await.unwrap();
+async fn launch_into(settings: &str) {
+    let [jobs_dir, marks] = settings.split(':').collect::<Vec<_>>()[..] else {
+        panic!("{settings}");
+    };
+    let settings = settings_for(Path::new(jobs_dir), Path::new(marks), UNTIL_TOLD);
+    let launcher = ProcessLauncher::new(settings).unwrap();
+    launcher.launch(&spec()).await.unwrap();
     std::future::pending::<()>().await;
 }

@@ -37,16 +37,8 @@ impl Rig {
         let folder = TempDir::new().unwrap();
         let marks = folder.path().join("marks");
         fs::create_dir(&marks).unwrap();
-        let common: Vars = [("KAFKA_PASSWORD", SECRET), ("DIR", marks.to_str().unwrap())]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into();
         let jobs = folder.path().join("jobs");
-        let mut settings = ProcessSettings::new(&jobs, common, &process_vars(), false).unwrap();
-        settings.shim = env!("CARGO_BIN_EXE_queue-manager").into();
-        settings.program = "/bin/sh".into();
-        settings.args = ["-c", script, "sh", "{target}"].map(str::to_owned).to_vec();
-        settings.backoff = Duration::from_millis(50);
-        settings.grace = Duration::from_secs(20);
+        let mut settings = settings_for(&jobs, &marks, script);
         change(&mut settings);
         Self {
             launcher: ProcessLauncher::new(settings.clone()).unwrap(),
@@ -138,6 +130,19 @@ impl Drop for Rig {
             }
         }
     }
+}
+
+pub(crate) fn settings_for(jobs_dir: &Path, marks: &Path, script: &str) -> ProcessSettings {
+    let common: Vars = [("KAFKA_PASSWORD", SECRET), ("DIR", marks.to_str().unwrap())]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+    let mut settings = ProcessSettings::new(jobs_dir, common, &process_vars(), false).unwrap();
+    settings.shim = env!("CARGO_BIN_EXE_queue-manager").into();
+    settings.program = "/bin/sh".into();
+    settings.args = ["-c", script, "sh", "{target}"].map(str::to_owned).to_vec();
+    settings.backoff = Duration::from_millis(50);
+    settings.grace = Duration::from_secs(20);
+    settings
 }
 
 pub(crate) fn spec() -> JobSpec {

@@ -79,6 +79,8 @@ async fn a_folder_that_cannot_be_read_hides_no_other() {
         rig.launcher.launch(&other).await.is_err(),
         "it is no Job that is not there"
     );
+    rig.launcher.delete(&other.name).await.unwrap();
+    assert!(!rig.jobs_dir().join(&other.name).exists());
 }
 
 #[tokio::test]
