@@ -14,8 +14,8 @@ use crate::{
     document::Written, session::Request,
 };
 
-const CONFLICT: u32 = 1200;
-const NO_DOCUMENT: u32 = 1202;
+pub(crate) const CONFLICT: u32 = 1200;
+pub(crate) const NO_DOCUMENT: u32 = 1202;
 const UNIQUE_CONSTRAINT: u32 = 1210;
 
 /// A collection. Clones share everything.
@@ -184,7 +184,7 @@ impl Collection {
 
     /// After a refusal that an earlier try of the same write may have caused: the revision of the document if it is
     /// what that write made, else the refusal.
-    async fn own(
+    pub(crate) async fn own(
         &self,
         key: &str,
         write_id: &str,

@@ -16,6 +16,10 @@ const WRITE_ID: &str = "write_id";
 pub struct Revision(String);
 
 impl Revision {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// As `If-Match`.
     pub(crate) fn to_header(&self) -> Result<HeaderValue, ArangoError> {
         HeaderValue::from_str(&format!("\"{}\"", self.0))

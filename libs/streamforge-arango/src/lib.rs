@@ -19,6 +19,7 @@ mod config;
 mod database;
 mod document;
 mod error;
+mod many;
 mod query;
 mod reply;
 mod retry;

@@ -6,7 +6,7 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{ArangoError, RetryKind};
+use crate::{ArangoError, RetryKind, Revision};
 
 /// Errors of a document for its own sake: no retry mends them, and the other documents are fine. The list of
 /// ArangoDB's Kafka Connect sink, and 1227, "invalid document type".
@@ -137,6 +137,22 @@ impl Reply {
     /// # Errors
     /// If the batch was not taken, or the answer can't be understood.
     pub fn to_each(&self, doing: &str, sent: usize) -> Result<Vec<Option<ErrorBody>>, Fault> {
+        let slots = self.slots(doing, sent)?;
+        let errors = slots.into_iter().map(|slot| slot.into_result().err());
+        Ok(errors.collect())
+    }
+
+    /// As [`Reply::to_each`], with the revision of each document that was stored; None if the answer left it out.
+    pub(crate) fn to_revisions(
+        &self,
+        doing: &str,
+        sent: usize,
+    ) -> Result<Vec<Result<Option<Revision>, ErrorBody>>, Fault> {
+        let slots = self.slots(doing, sent)?;
+        Ok(slots.into_iter().map(Slot::into_result).collect())
+    }
+
+    fn slots(&self, doing: &str, sent: usize) -> Result<Vec<Slot>, Fault> {
         self.check_taken(doing)?;
         let bad_answer = |what: &str| Err(self.to_bad_answer(doing, what));
         let Ok(slots) = serde_json::from_slice::<Vec<Slot>>(&self.body) else {
@@ -148,7 +164,7 @@ impl Reply {
         if !slots.iter().all(|slot| slot.error || slot.key.is_some()) {
             return bad_answer("which names neither an error nor a key for a document");
         }
-        Ok(slots.into_iter().map(Slot::into_error).collect())
+        Ok(slots)
     }
 
     /// Whether the status says that the batch was taken: stored (201), or about to be on disk (202).
@@ -187,6 +203,8 @@ impl Reply {
 struct Slot {
     #[serde(rename = "_key")]
     key: Option<String>,
+    #[serde(rename = "_rev")]
+    revision: Option<Revision>,
     #[serde(default)]
     error: bool,
     #[serde(rename = "errorNum", default)]
@@ -196,11 +214,14 @@ struct Slot {
 }
 
 impl Slot {
-    fn into_error(self) -> Option<ErrorBody> {
-        self.error.then_some(ErrorBody {
-            number: self.number,
-            message: self.message,
-        })
+    fn into_result(self) -> Result<Option<Revision>, ErrorBody> {
+        if self.error {
+            return Err(ErrorBody {
+                number: self.number,
+                message: self.message,
+            });
+        }
+        Ok(self.revision)
     }
 }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 mod documents;
+mod many;
 mod queries;
 mod setting_up;
 
