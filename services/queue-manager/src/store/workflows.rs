@@ -123,6 +123,36 @@ impl<W: Serialize + DeserializeOwned> Workflows<W> {
         Ok(self.collection.replace(key, revision, state).await?)
     }
 
+    /// Reads the states of several workflows at once, in the order of their ids here; None for those that are not
+    /// there.
+    ///
+    /// # Errors
+    /// If the database did not answer until the deadline.
+    pub async fn get_many(
+        &self,
+        queue_ids: &[&QueueId],
+    ) -> Result<Vec<Option<Document<W>>>, StoreError> {
+        let keys: Vec<&str> = queue_ids.iter().map(|id| id.as_str()).collect();
+        Ok(self.collection.get_many(&keys).await?)
+    }
+
+    /// As [`Workflows::replace`], for several workflows at once: says of each, in order, what became of it.
+    ///
+    /// # Errors
+    /// If the database did not take them until the deadline. Some may be stored then.
+    pub async fn replace_many(
+        &self,
+        states: &[(&QueueId, &Revision, &W)],
+    ) -> Result<Vec<Result<Revision, StoreError>>, StoreError> {
+        let documents: Vec<(String, Revision, &W)> = states
+            .iter()
+            .map(|(id, revision, state)| (id.as_str().to_owned(), (*revision).clone(), *state))
+            .collect();
+        let replaced = self.collection.replace_many(&documents).await?;
+        let replaced = replaced.into_iter();
+        Ok(replaced.map(|one| one.map_err(StoreError::from)).collect())
+    }
+
     /// Reads a state, lets `change` change it, and stores it; again if somebody else was faster. `change` says whether
     /// there is anything to store. Returns what is stored in the end.
     ///

@@ -129,6 +129,37 @@ async fn what_two_replicas_change_at_once_is_changed_by_both() {
 }
 
 #[tokio::test]
+async fn many_states_are_read_and_replaced_at_once() {
+    let server = server().await;
+    let workflows = replica(&server).await.workflows::<State>();
+    let states = with(5, &workflows).await;
+    let absent = queue_id(9);
+    let mut ids: Vec<&QueueId> = states.iter().map(|state| &state.queue_id).collect();
+    ids.push(&absent);
+    let mut found = workflows.get_many(&ids).await.unwrap();
+    assert_eq!(found.pop(), Some(None));
+    let mut found: Vec<_> = found.into_iter().map(Option::unwrap).collect();
+    workflows
+        .update(&queue_id(2), |state| state.done.insert("other".to_owned()))
+        .await
+        .unwrap();
+    for found in &mut found {
+        found.content.done.insert("this".to_owned());
+    }
+    let changed: Vec<_> = found
+        .iter()
+        .map(|found| (&found.content.queue_id, &found.revision, &found.content))
+        .collect();
+    let replaced = workflows.replace_many(&changed).await.unwrap();
+    for (number, replaced) in replaced.iter().enumerate() {
+        let stored = workflows.get(&queue_id(number)).await.unwrap();
+        let is_conflict = matches!(replaced, Err(StoreError::Conflict(_)));
+        assert_eq!(is_conflict, number == 2, "{replaced:?}");
+        assert_eq!(stored.content.done.contains("this"), number != 2);
+    }
+}
+
+#[tokio::test]
 async fn an_update_that_changes_nothing_writes_nothing() {
     let server = server().await;
     let workflows = replica(&server).await.workflows::<State>();
