@@ -190,7 +190,8 @@ impl Lease {
     }
 
     /// Renews the lease if it is held, and else takes it if it is free. To be called again after
-    /// [`LeaseTimes::every`]. It is not left unfinished for longer than that.
+    /// [`LeaseTimes::every`]. It waits for the database for half of [`LeaseTimes::held_for`], so that there is time
+    /// for another try before the lease ends.
     ///
     /// # Errors
     /// If the database did not answer. A lease that is held stays so until its instant.
@@ -199,7 +200,7 @@ impl Lease {
         if self.held.as_ref().is_some_and(|held| asked >= held.until) {
             self.held = None;
         }
-        let stepped = tokio::time::timeout(self.times.every, self.try_step(asked)).await;
+        let stepped = tokio::time::timeout(self.patience(), self.try_step(asked)).await;
         stepped.unwrap_or_else(|_| Err(self.unanswered()))?;
         Ok(self.standing())
     }
@@ -306,7 +307,7 @@ impl Lease {
     /// If the database did not answer in time. Others then wait for the lease's end.
     pub async fn release(&mut self) -> Result<(), StoreError> {
         self.held = None;
-        let released = tokio::time::timeout(self.times.every, self.try_release()).await;
+        let released = tokio::time::timeout(self.patience(), self.try_release()).await;
         released.unwrap_or_else(|_| Err(self.unanswered()))
     }
 
@@ -326,6 +327,10 @@ impl Lease {
             Ok(_) | Err(DocumentError::Conflict(_) | DocumentError::NotFound(_)) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn patience(&self) -> Duration {
+        self.times.held_for / 2
     }
 
     fn unanswered(&self) -> StoreError {

@@ -11,8 +11,8 @@ use super::{DATABASE, replica, server};
 
 /// Short, so that a test does not take long, and long enough for a busy machine.
 const TIMES: LeaseTimes = LeaseTimes {
-    length: Duration::from_millis(1_500),
-    held_for: Duration::from_millis(1_000),
+    length: Duration::from_secs(4),
+    held_for: Duration::from_secs(3),
     every: Duration::from_millis(200),
 };
 /// Nothing takes longer.
