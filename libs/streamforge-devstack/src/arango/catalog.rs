@@ -56,6 +56,19 @@ pub(crate) enum IndexKind {
     },
 }
 
+impl Collection {
+    /// One without indexes of its own, as it is made if nothing else is said.
+    pub(crate) fn new(id: u64, name: &str) -> Self {
+        Self {
+            id,
+            name: name.to_owned(),
+            wait_for_sync: false,
+            cache_enabled: false,
+            indexes: Vec::new(),
+        }
+    }
+}
+
 impl Catalog {
     pub(crate) fn database(&self, name: &str) -> Result<&Database, ApiError> {
         self.databases

@@ -76,11 +76,9 @@ pub(crate) async fn create(State(state): State<AppState>, session: Session, body
                 return Err(ApiError::about(Known::DuplicateName, &name));
             }
             let collection = Collection {
-                id: state.store.tick(),
-                name: name.clone(),
                 wait_for_sync,
                 cache_enabled,
-                indexes: Vec::new(),
+                ..Collection::new(state.store.tick(), &name)
             };
             tables::create(transaction, &collection)?;
             let database = catalog.databases.get_mut(&session.database);

@@ -240,10 +240,6 @@ mod tests {
     /// The one collection, with an index on `at`.
     fn catalog() -> Catalog {
         let collection = Collection {
-            id: 7,
-            name: "c".to_owned(),
-            wait_for_sync: false,
-            cache_enabled: false,
             indexes: vec![Index {
                 id: 8,
                 name: "by_time".to_owned(),
@@ -252,6 +248,7 @@ mod tests {
                     expire_after: 0.into(),
                 },
             }],
+            ..Collection::new(7, "c")
         };
         let mut catalog = Catalog::default();
         let system = catalog::Database {

@@ -111,10 +111,6 @@ mod tests {
     fn store_with_ttl_collection() -> Store {
         let store = Store::open_in_memory().unwrap();
         let collection = Collection {
-            id: 7,
-            name: "c".to_owned(),
-            wait_for_sync: false,
-            cache_enabled: false,
             indexes: vec![Index {
                 id: 8,
                 name: "ttl".to_owned(),
@@ -123,6 +119,7 @@ mod tests {
                     expire_after: 10.into(),
                 },
             }],
+            ..Collection::new(7, "c")
         };
         let created = store.alter(|catalog, transaction| {
             tables::create(transaction, &collection)?;

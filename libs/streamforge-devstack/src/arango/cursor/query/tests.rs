@@ -39,11 +39,8 @@ fn store() -> Store {
         let id = 100 * (number as u64 + 1);
         let indexes = (id + 1..).zip(*indexes);
         let collection = Collection {
-            id,
-            name: format!("c{number}"),
-            wait_for_sync: false,
-            cache_enabled: false,
             indexes: indexes.map(|(id, fields)| index(id, fields)).collect(),
+            ..Collection::new(id, &format!("c{number}"))
         };
         let created = store.alter(|catalog, transaction| {
             tables::create(transaction, &collection)?;
