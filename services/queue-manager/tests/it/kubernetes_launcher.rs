@@ -13,7 +13,7 @@ use queue_manager::launcher::{
     kubernetes::{KubernetesLauncher, KubernetesSettings},
 };
 
-use crate::api_server::{ApiServer, NAMESPACE};
+use crate::api_server::{Answer, ApiServer, Fault, NAMESPACE};
 
 const LOADER: &str = "job-loader-api-candles-btcusdt-abc123";
 /// For what should happen at once, on a machine that is busy.
@@ -115,4 +115,30 @@ async fn until_unknown(launcher: &KubernetesLauncher, expected: &str) {
         }
     };
     tokio::time::timeout(PATIENCE, waiting).await.unwrap();
+}
+
+/// Watches and lists fail from now on, and the last watch that was open is closed.
+async fn deafen(server: &ApiServer) {
+    for path in ["watch=true", "limit="] {
+        server.fault(Fault {
+            method: "GET",
+            path,
+            times: usize::MAX,
+            answer: Answer::Status(400, None),
+        });
+    }
+    let asked = server.requests().len();
+    server.cut();
+    let both_closed = async {
+        let is_asked_again = |kind: &str| {
+            let requests = server.requests();
+            requests[asked..]
+                .iter()
+                .any(|request| request.contains(kind))
+        };
+        while !is_asked_again("/jobs?") || !is_asked_again("/pods?") {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, both_closed).await.unwrap();
 }

@@ -94,6 +94,7 @@ fn of(job: &Job, pods: &[&Pod], now: TimestampMs) -> Option<JobStatus> {
         pods.iter()
             .filter(|pod| is_alive(pod) && pod::has_started(pod)),
     );
+    // Pods of earlier tries may be gone. Jobs and pods are heard of one by one: for a moment one may be counted twice.
     let starts = started.max(count(status.failed) + count(status.succeeded) + running);
     let end = End::of(job);
     let phase = match &end {

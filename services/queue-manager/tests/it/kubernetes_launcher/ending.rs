@@ -2,8 +2,7 @@
 
 use queue_manager::launcher::{JobSpec, Launched, Launcher};
 
-use super::{LOADER, ready, spec, until, until_job};
-use crate::api_server::{Answer, Fault};
+use super::{LOADER, deafen, ready, spec, until, until_job};
 
 #[tokio::test]
 async fn a_deleted_job_is_shown_until_its_pod_is_gone() {
@@ -39,15 +38,7 @@ async fn a_newer_job_of_the_same_name_is_not_deleted() {
     let old = server.job(LOADER).unwrap();
 
     // Another replica replaces it, and this one has not heard of it.
-    for path in ["watch=true", "limit="] {
-        server.fault(Fault {
-            method: "GET",
-            path,
-            times: usize::MAX,
-            answer: Answer::Status(400, None),
-        });
-    }
-    server.cut();
+    deafen(&server).await;
     server.delete_job(LOADER, true);
     let mut new = old.clone();
     new["metadata"]["annotations"]["streamforge/attempt"] = "2".into();

@@ -43,8 +43,11 @@ async fn a_job_is_followed_from_its_start_to_its_end() {
     assert_eq!((job.starts, job.alive, job.trouble), (1, 1, None));
 
     server.pod(LOADER).succeeds();
-    let job = until_job(&launcher, |job| job.phase == JobPhase::Succeeded).await;
-    assert_eq!((job.starts, job.alive, job.trouble), (1, 0, None));
+    let job = until_job(&launcher, |job| {
+        job.phase == JobPhase::Succeeded && job.alive == 0
+    })
+    .await;
+    assert_eq!((job.starts, job.trouble), (1, None));
     assert!(job.ended.unwrap() >= job.created);
 }
 
@@ -55,13 +58,18 @@ async fn a_failure_that_can_pass_is_tried_again_up_to_the_limit() {
     for start in 1..=2 {
         server.pod(LOADER).runs();
         server.pod(LOADER).exits(1, "the broker is away");
-        let job = until_job(&launcher, |job| job.starts == start && job.alive == 1).await;
-        assert_eq!(job.phase, JobPhase::Running);
-        assert_eq!(kind(&job), Some(TroubleKind::ExitCode(1)));
+        // Jobs and pods are heard of one by one, so all of it is waited for.
+        until_job(&launcher, |job| {
+            (job.phase, job.starts, job.alive) == (JobPhase::Running, start, 1)
+                && kind(job) == Some(TroubleKind::ExitCode(1))
+        })
+        .await;
     }
     server.pod(LOADER).exits(1, "the broker is away");
-    let job = until_job(&launcher, |job| job.phase == JobPhase::Failed).await;
-    assert_eq!((job.starts, job.alive), (3, 0));
+    let job = until_job(&launcher, |job| {
+        (job.phase, job.starts, job.alive) == (JobPhase::Failed, 3, 0)
+    })
+    .await;
     let trouble = job.trouble.unwrap();
     assert_eq!(trouble.kind, TroubleKind::ExitCode(1));
     assert!(

@@ -7,7 +7,7 @@ use queue_manager::launcher::{
     kubernetes::{JobSettings, KubernetesSettings},
 };
 
-use super::{LOADER, launcher, launcher_with, ready, spec, until, until_job};
+use super::{LOADER, deafen, launcher, launcher_with, ready, spec, until, until_job};
 use crate::api_server::{Answer, ApiServer, Fault};
 
 fn on_create(times: usize, answer: Answer) -> Fault {
@@ -79,15 +79,7 @@ async fn a_job_whose_answer_was_lost_is_found() {
 async fn a_job_is_shown_as_soon_as_it_is_made() {
     let (server, launcher) = ready().await;
     // Nothing is heard of it: watches and lists fail.
-    for path in ["watch=true", "limit="] {
-        server.fault(Fault {
-            method: "GET",
-            path,
-            times: usize::MAX,
-            answer: Answer::Status(400, None),
-        });
-    }
-    server.cut();
+    deafen(&server).await;
     assert_eq!(launcher.launch(&spec()).await, Ok(Launched::New));
     let jobs = launcher.jobs().await.unwrap();
     assert_eq!(jobs.len(), 1);
