@@ -1,14 +1,17 @@
 //! What can be typed, and what is refused before anything starts: exit code 2, as people expect of a command.
 
+pub(crate) mod queue;
 mod up;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
+use clap_complete::Shell;
 use debug_producer::cli::{VARIABLES_HELP, debug::DebugCommand};
 use streamforge_utils::protocol::{Interval, Symbol, TimeRange};
 use url::Url;
 
+pub(crate) use queue::QueueArgs;
 pub(crate) use up::UpArgs;
 
 /// Binance's own market data, without an account.
@@ -27,9 +30,11 @@ Examples:
   streamforge demo                           a week of candles, from an exchange to a database
   streamforge demo --help                    all that a demo can do
   streamforge up                             a broker, a database, an exchange for your workers
+  streamforge queue --help                   start, watch and stop workflows by queue-manager
   streamforge worker --list                  the workers that this binary holds
   streamforge worker loader-api-candles --help
   streamforge debug ping --queue-id all      which workers are alive, and how fast they answer
+  streamforge completions bash               what the shell needs to complete all this
 
 Exit codes: 0 all was done; 2 wrong usage; others are those of the subcommand, in its --help.";
 
@@ -37,9 +42,28 @@ Exit codes: 0 all was done; 2 wrong usage; others are those of the subcommand, i
 pub(crate) enum Command {
     Demo(Box<DemoArgs>),
     Up(Box<UpArgs>),
+    Queue(Box<QueueArgs>),
     Worker(WorkerArgs),
     Debug(DebugArgs),
+    Completions(CompletionsArgs),
 }
+
+/// Print what a shell needs to complete this command
+#[derive(Debug, Args)]
+#[command(after_help = COMPLETIONS_HELP)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub(crate) shell: Shell,
+}
+
+const COMPLETIONS_HELP: &str = "\
+Examples:
+  streamforge completions bash > ~/.local/share/bash-completion/completions/streamforge
+  streamforge completions zsh > \"${fpath[1]}/_streamforge\"
+  streamforge completions fish > ~/.config/fish/completions/streamforge.fish
+
+Exit codes: 0 printed; 1 nobody reads it; 2 wrong usage.";
 
 /// Send commands to workers, judge their answers, print what they say
 ///
@@ -227,6 +251,47 @@ mod tests {
             (&["--help"][..], &["0", "2"][..]),
             (&["demo", "--help"], &["0", "1", "2", "130", "143"]),
             (&["up", "--help"], &["0", "1", "2", "130", "143"]),
+            (&["completions", "--help"], &["0", "1", "2"]),
+            (
+                &["queue", "--help"],
+                &["0", "1", "2", "3", "69", "77", "130", "143"],
+            ),
+            (
+                &["queue", "start", "--help"],
+                &["0", "1", "2", "3", "69", "77", "130", "143"],
+            ),
+            (
+                &["queue", "list", "--help"],
+                &["0", "1", "2", "69", "77", "130", "143"],
+            ),
+            (
+                &["queue", "show", "--help"],
+                &["0", "1", "2", "69", "77", "130", "143"],
+            ),
+            (
+                &["queue", "watch", "--help"],
+                &["0", "1", "2", "3", "69", "77", "130", "143"],
+            ),
+            (
+                &["queue", "stop", "--help"],
+                &["0", "1", "2", "69", "77", "130", "143"],
+            ),
+            (
+                &["queue", "retry", "--help"],
+                &["0", "1", "2", "3", "69", "77", "130", "143"],
+            ),
+            (
+                &["queue", "delete", "--help"],
+                &["0", "1", "2", "69", "77", "130", "143"],
+            ),
+            (
+                &["queue", "events", "--help"],
+                &["0", "1", "2", "69", "77", "130", "143"],
+            ),
+            (
+                &["queue", "logs", "--help"],
+                &["0", "1", "2", "69", "77", "130", "143"],
+            ),
             (&["debug", "--help"], &["0", "1", "2", "78", "130", "143"]),
             (&["debug", "ping", "--help"], &["0", "1", "2", "78"]),
             (

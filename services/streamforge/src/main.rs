@@ -1,8 +1,10 @@
 //! `streamforge`, the command that people type: it hands over to what was asked for, and its exit code is that of it.
 
 mod cli;
+mod completions;
 mod demo;
 mod events;
+mod queue;
 mod signals;
 mod source;
 mod stack;
@@ -25,6 +27,8 @@ fn main() -> ExitCode {
             process_vars(),
         )),
         Command::Demo(args) => block_on(demo::run(*args, process_vars())),
+        Command::Queue(args) => block_on(queue::run(*args, process_vars())),
+        Command::Completions(args) => completions::print(args.shell),
         Command::Up(args) => block_on(up::run(*args, process_vars())),
         Command::Worker(args) => worker::run(args, process_vars()),
     }

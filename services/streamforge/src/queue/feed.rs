@@ -1,0 +1,141 @@
+//! What becomes of one workflow, change by change: by the stream, and while that is broken by asking each second.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::{sync::mpsc, time::Instant};
+
+use super::{
+    api::{Told, Workflow},
+    client::Client,
+    failure::Failure,
+};
+
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// An answer to one of those may take so long.
+const POLL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between two tries to have the stream again.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// A workflow as it is now.
+#[derive(Debug)]
+pub(super) struct State {
+    /// As it came.
+    pub(super) raw: Value,
+    pub(super) workflow: Workflow,
+}
+
+/// Something new about a workflow.
+#[derive(Debug)]
+pub(super) enum News {
+    Is(Box<State>),
+    /// It was removed.
+    Gone {
+        id: String,
+    },
+    /// queue-manager does not answer; it is asked on.
+    Away(Failure),
+    /// It is of no use to ask on.
+    Failed(Failure),
+}
+
+/// Tells `news` until the workflow has ended or is gone, or until queue-manager was away for longer than `patience`.
+pub(super) async fn feed(client: Client, id: String, patience: Duration, news: mpsc::Sender<News>) {
+    let poller = client.with_timeout(POLL_TIMEOUT);
+    let mut feed = Feed {
+        id,
+        patience,
+        news,
+        heard_at: Instant::now(),
+    };
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let began = Instant::now();
+        if feed.listen(&poller).await.is_none() {
+            return;
+        }
+        if began.elapsed() > LONGEST_PAUSE {
+            pause = FIRST_PAUSE;
+        }
+        let until = Instant::now() + pause;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+        while Instant::now() < until {
+            if feed.poll(&poller).await.is_none() {
+                return;
+            }
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+    }
+}
+
+struct Feed {
+    id: String,
+    patience: Duration,
+    news: mpsc::Sender<News>,
+    /// When queue-manager last answered.
+    heard_at: Instant,
+}
+
+impl Feed {
+    /// Listens until the stream breaks; None if there is nothing more to be told.
+    async fn listen(&mut self, client: &Client) -> Option<()> {
+        // Why there is no stream does not matter as long as asking goes on.
+        let Ok(mut stream) = client.listen(&self.id).await else {
+            return Some(());
+        };
+        while let Ok(told) = stream.next().await {
+            let queues = match told {
+                Told::Snapshot { queues } => queues,
+                Told::Change { queue } => vec![queue],
+                Told::Deleted { queue_id } if queue_id == self.id => {
+                    return self.gone().await;
+                }
+                Told::Deleted { .. } | Told::Unknown => Vec::new(),
+            };
+            for raw in queues {
+                match client.read::<Workflow>(&raw) {
+                    Ok(workflow) if workflow.queue_id == self.id => {
+                        self.tell(raw, workflow).await?;
+                    }
+                    Ok(_) => {}
+                    Err(_) => return Some(()),
+                }
+            }
+        }
+        // Until now there were signs of life, if only that.
+        self.heard_at = Instant::now();
+        Some(())
+    }
+
+    /// Asks once; None if there is nothing more to be told.
+    async fn poll(&mut self, client: &Client) -> Option<()> {
+        match client.workflow(&self.id).await {
+            Ok((raw, workflow)) => {
+                self.heard_at = Instant::now();
+                self.tell(raw, workflow).await
+            }
+            Err(Failure::NotFound(_)) => self.gone().await,
+            Err(failure) if failure.passes() && self.heard_at.elapsed() < self.patience => {
+                self.news.send(News::Away(failure)).await.ok()
+            }
+            Err(failure) => {
+                self.news.send(News::Failed(failure)).await.ok()?;
+                None
+            }
+        }
+    }
+
+    async fn tell(&mut self, raw: Value, workflow: Workflow) -> Option<()> {
+        let is_final = workflow.status.is_final();
+        let state = Box::new(State { raw, workflow });
+        self.news.send(News::Is(state)).await.ok()?;
+        (!is_final).then_some(())
+    }
+
+    async fn gone(&mut self) -> Option<()> {
+        let id = self.id.clone();
+        self.news.send(News::Gone { id }).await.ok()?;
+        None
+    }
+}
