@@ -39,6 +39,14 @@ pub struct Document<T> {
     pub(crate) write_id: Option<String>,
 }
 
+impl<T> Document<T> {
+    /// Names the write that made it, as the attribute `write_id`: of two writes, the later one by the writers' clocks
+    /// has the higher text (UUIDv7 without dashes).
+    pub fn write_id(&self) -> Option<&str> {
+        self.write_id.as_deref()
+    }
+}
+
 impl<'de, T: DeserializeOwned> Deserialize<'de> for Document<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]

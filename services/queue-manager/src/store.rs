@@ -1,6 +1,7 @@
 //! What queue-manager keeps in ArangoDB, for any number of replicas at once.
 //!
 //! - [`Workflows`]: the state of each workflow, replaced only by who has read its last revision.
+//! - [`Changes`]: which states were written since.
 //! - [`Telemetry`]: the history of each workflow, each event once.
 //! - [`Lease`]: which replica reconciles.
 //! - [`Idempotency`]: what was answered to a request that comes again.
@@ -9,6 +10,7 @@
 //! what the caller does next. What stands in a state, and what follows from it, is not decided here: the store knows of
 //! a workflow only what it is looked up by.
 
+mod changes;
 mod cursor;
 mod error;
 mod idempotency;
@@ -16,6 +18,7 @@ mod lease;
 mod telemetry;
 mod workflows;
 
+pub use changes::{Changes, Mark};
 pub use cursor::{Cursor, Page};
 pub use error::StoreError;
 pub use idempotency::{ANSWERED_FOR, Fingerprint, Idempotency, RUNNING_FOR, Reservation, Ticket};
@@ -96,7 +99,11 @@ fn collections() -> Vec<CollectionSpec> {
     vec![
         collection(
             QUEUE_STATE,
-            vec![workflows::listing_index(), workflows::change_index()],
+            vec![
+                workflows::listing_index(),
+                workflows::change_index(),
+                changes::write_index(),
+            ],
         ),
         collection(TELEMETRY, vec![telemetry::history_index(), expiry.clone()]),
         collection(LEASE, Vec::new()),

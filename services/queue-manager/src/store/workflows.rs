@@ -198,6 +198,19 @@ impl<W: Serialize + DeserializeOwned> Workflows<W> {
         Ok(self.collection.remove(queue_id.as_str(), None).await?)
     }
 
+    /// Forgets a workflow if it is still as it was at this revision.
+    ///
+    /// # Errors
+    /// `Conflict` if it was changed meanwhile, `NotFound` if there is none.
+    pub async fn remove_unchanged(
+        &self,
+        queue_id: &QueueId,
+        revision: &Revision,
+    ) -> Result<(), StoreError> {
+        let key = queue_id.as_str();
+        Ok(self.collection.remove(key, Some(revision)).await?)
+    }
+
     /// A page of workflows, newest first, behind the one that `after` names.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! What is kept in ArangoDB, by two replicas at once, and with answers that get lost.
 
+mod changes;
 mod idempotency;
 mod lease;
 mod telemetry;
