@@ -50,6 +50,17 @@ pub enum Status {
 }
 
 impl Status {
+    /// All of them, in the order of a life.
+    pub const ALL: [Self; 7] = [
+        Self::Pending,
+        Self::Starting,
+        Self::Running,
+        Self::Stalled,
+        Self::Finished,
+        Self::Interrupted,
+        Self::Error,
+    ];
+
     /// Whether it stays.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Finished | Self::Interrupted | Self::Error)
@@ -77,6 +88,16 @@ pub struct StopRequest {
     pub at: TimestampMs,
     /// Whether the writers empty the topic first.
     pub drain: bool,
+    /// Who asked.
+    pub by: String,
+}
+
+/// Somebody wants the workflow to be forgotten, with its Jobs and topics.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RemovalRequest {
+    /// When it was asked for, Unix ms.
+    #[schema(value_type = i64)]
+    pub at: TimestampMs,
     /// Who asked.
     pub by: String,
 }
@@ -167,6 +188,10 @@ pub struct Workflow {
     pub stop: Option<StopRequest>,
     /// What became of its topics.
     pub retention: Retention,
+    /// Set once somebody wants it to be forgotten: as soon as it is final, its Jobs, topics, events and this document go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    pub removal: Option<RemovalRequest>,
 }
 
 fn known_schema<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
@@ -215,6 +240,7 @@ impl Workflow {
             totals: Progress::default(),
             stop: None,
             retention: Retention::default(),
+            removal: None,
         };
         workflow.refresh();
         workflow
@@ -272,6 +298,20 @@ impl Workflow {
         for part in self.parts.iter_mut().filter(|part| part.is_untouched()) {
             part.end(Status::Interrupted, Some(reason.clone()), now);
         }
+        self.changed(now);
+        true
+    }
+
+    /// Asks for it to be forgotten; whether that changed anything. If it has not ended, it is stopped first.
+    pub fn request_removal(&mut self, by: &str, now: TimestampMs) -> bool {
+        let stops = self.request_stop(false, by, now);
+        if self.removal.is_some() {
+            return stops;
+        }
+        self.removal = Some(RemovalRequest {
+            at: now,
+            by: by.to_owned(),
+        });
         self.changed(now);
         true
     }

@@ -22,6 +22,9 @@ pub enum NoRetry {
     /// A part still runs, or waits to: stop it first, or wait.
     #[error("it has not ended yet")]
     NotEnded,
+    /// It is about to be forgotten.
+    #[error("it is being removed")]
+    Removed,
     /// Everything is done.
     #[error("all its parts have finished")]
     AllFinished,
@@ -33,6 +36,9 @@ impl Workflow {
     /// # Errors
     /// There is no next run.
     pub fn retryable_parts(&self) -> Result<Vec<&str>, NoRetry> {
+        if self.removal.is_some() {
+            return Err(NoRetry::Removed);
+        }
         if !self.status.is_final() {
             return Err(NoRetry::NotEnded);
         }

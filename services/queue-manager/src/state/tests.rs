@@ -306,6 +306,20 @@ fn what_never_started_ends_at_once_when_it_is_stopped() {
 type RetryCase<'a> = ([Status; 3], bool, &'a [&'a str]);
 
 #[test]
+fn a_removal_stops_what_runs_and_leaves_no_way_back() {
+    let mut workflow = workflow(1);
+    assert!(workflow.request_removal("ann", at(5)));
+    let stop = workflow.stop.as_ref().unwrap();
+    assert_eq!((stop.by.as_str(), stop.drain), ("ann", false));
+    assert!(!workflow.request_removal("bob", at(6)));
+    assert_eq!(workflow.removal.as_ref().unwrap().by, "ann");
+    assert_eq!(workflow.retryable_parts(), Err(NoRetry::Removed));
+    let text = serde_json::to_string(&workflow).unwrap();
+    let read: Workflow = serde_json::from_str(&text).unwrap();
+    assert_eq!(read, workflow);
+}
+
+#[test]
 fn a_retry_runs_what_did_not_finish() {
     use Status::{Error, Finished, Interrupted};
     let cases: [RetryCase<'_>; 8] = [
