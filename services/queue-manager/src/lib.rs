@@ -11,22 +11,40 @@
 //! - [`heal`]: joins that with its Jobs, and says what to do.
 //! - [`admission`]: which workflow may start, which waits.
 //! - [`store`]: what is kept in ArangoDB.
+//! - [`routes`]: the API over HTTP, with [`envelope`], [`error`] and [`extract`]; what it calls is [`service`], with
+//!   [`view`] and [`symbols`]; what surrounds it: [`auth`], [`origin`], [`limits`], [`audit`], [`observe`].
+//! - [`live`]: tells of changes. [`readiness`], [`metrics`]: how a replica is watched.
 //! - [`feed`]: queue-events, from where state was last stored.
 //! - [`conductor`]: keeps every workflow going; [`leading`]: one replica at a time.
 
 pub mod admission;
+pub mod audit;
+pub mod auth;
 pub mod conductor;
 pub mod config;
+pub mod envelope;
+pub mod error;
+pub mod extract;
 pub mod feed;
 pub mod flows;
 pub mod heal;
 pub mod launcher;
 pub mod leading;
+pub mod limits;
+pub mod live;
+pub mod metrics;
+pub mod observe;
+pub mod origin;
 pub mod plan;
+pub mod readiness;
 pub mod request;
+pub mod routes;
+pub mod service;
 pub mod state;
 pub mod store;
+pub mod symbols;
 pub mod targets;
+pub mod view;
 
 /// Name of the service, in logs, metrics and client ids.
 pub const SERVICE: &str = "queue-manager";

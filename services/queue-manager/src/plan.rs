@@ -109,7 +109,7 @@ impl Plan {
 
 impl PlannedWorker {
     /// Which of its service it is, from 1: the number at the end of its telemetry id.
-    fn nth(&self) -> u32 {
+    pub(crate) fn nth(&self) -> u32 {
         let number = self.telemetry_id.rsplit_once('-').and_then(|(id, number)| {
             // The target's name has dashes too.
             id.contains("__").then(|| number.parse().ok())?

@@ -28,7 +28,7 @@ pub struct ApiConfig {
     pub api_max_body_bytes: Within<1_024, 16_777_216>,
     /// Time for an answer. Longer than a launch waits for Kafka and the cluster, shorter than proxies wait (60 s). Read from `API_TIMEOUT_SECS`.
     pub api_timeout_secs: Seconds,
-    /// Requests that are worked on at a time; others wait. 64 bodies at their limit are 16 MiB. Read from `API_MAX_IN_FLIGHT`.
+    /// Requests that are worked on at a time; others are told to come back. 64 bodies at their limit are 16 MiB. Read from `API_MAX_IN_FLIGHT`.
     pub api_max_in_flight: Within<1, 10_000>,
 }
 

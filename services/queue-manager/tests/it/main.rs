@@ -8,4 +8,5 @@
 mod api_server;
 mod kubernetes_launcher;
 mod process_launcher;
+mod rest_api;
 mod store;

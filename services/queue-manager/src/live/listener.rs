@@ -1,0 +1,158 @@
+//! One who listens: first a snapshot, then changes, until it is over.
+
+use std::sync::Arc;
+
+use tokio::sync::{
+    broadcast::{self, error::RecvError},
+    watch,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Hub, Message};
+use crate::metrics::Counted;
+
+/// Why nothing more comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Over {
+    /// The workflow is gone, and that was said.
+    Deleted,
+    /// The server ends; another one may go on.
+    Stopping,
+    /// It was too slow.
+    TooSlow,
+}
+
+enum Source {
+    One {
+        receiver: watch::Receiver<Option<Message>>,
+        /// What is said once it is gone.
+        gone: Option<Message>,
+    },
+    All(broadcast::Receiver<Message>),
+}
+
+/// One who listens.
+pub struct Listener {
+    snapshot: Option<Message>,
+    source: Source,
+    stopping: CancellationToken,
+    _counted: Counted,
+}
+
+impl Listener {
+    pub(super) fn to_one(
+        hub: &Arc<Hub>,
+        snapshot: Message,
+        receiver: watch::Receiver<Option<Message>>,
+        gone: Message,
+    ) -> Self {
+        let gone = Some(gone);
+        Self::new(hub, snapshot, Source::One { receiver, gone })
+    }
+
+    pub(super) fn to_all(
+        hub: &Arc<Hub>,
+        snapshot: Message,
+        receiver: broadcast::Receiver<Message>,
+    ) -> Self {
+        Self::new(hub, snapshot, Source::All(receiver))
+    }
+
+    fn new(hub: &Arc<Hub>, snapshot: Message, source: Source) -> Self {
+        Self {
+            snapshot: Some(snapshot),
+            source,
+            stopping: hub.stopping.clone(),
+            _counted: Counted::new(&hub.listeners),
+        }
+    }
+
+    /// The next message. Nothing is lost if the future is dropped before it comes.
+    ///
+    /// # Errors
+    /// Why there is none any more.
+    pub async fn next(&mut self) -> Result<Message, Over> {
+        if let Some(snapshot) = self.snapshot.take() {
+            return Ok(snapshot);
+        }
+        let stopping = self.stopping.clone();
+        tokio::select! {
+            () = stopping.cancelled() => Err(Over::Stopping),
+            next = self.source.next() => next,
+        }
+    }
+}
+
+impl Source {
+    async fn next(&mut self) -> Result<Message, Over> {
+        match self {
+            Self::One { receiver, gone } => loop {
+                if receiver.changed().await.is_err() {
+                    return gone.take().ok_or(Over::Deleted);
+                }
+                let last = receiver.borrow_and_update().clone();
+                if let Some(message) = last {
+                    return Ok(message);
+                }
+            },
+            Self::All(receiver) => receiver.recv().await.map_err(|error| match error {
+                RecvError::Lagged(_) => Over::TooSlow,
+                RecvError::Closed => Over::Stopping,
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listener(source: Source, stopping: &CancellationToken) -> Listener {
+        let gauge = prometheus::IntGauge::new("listeners", "in a test").unwrap();
+        Listener {
+            snapshot: None,
+            source,
+            stopping: stopping.clone(),
+            _counted: Counted::new(&gauge),
+        }
+    }
+
+    #[tokio::test]
+    async fn who_is_too_slow_for_all_is_cut_off() {
+        let all = broadcast::Sender::<Message>::new(2);
+        let stopping = CancellationToken::new();
+        let mut slow = listener(Source::All(all.subscribe()), &stopping);
+        for text in ["one", "two"] {
+            all.send(text.into()).unwrap();
+        }
+        assert_eq!(slow.next().await, Ok("one".into()));
+        for text in ["three", "four"] {
+            all.send(text.into()).unwrap();
+        }
+        assert_eq!(slow.next().await, Err(Over::TooSlow));
+    }
+
+    #[tokio::test]
+    async fn of_one_queue_only_the_last_state_counts() {
+        let last = watch::Sender::new(None);
+        let stopping = CancellationToken::new();
+        let (receiver, gone) = (last.subscribe(), Some("gone".into()));
+        let mut slow = listener(Source::One { receiver, gone }, &stopping);
+        for text in ["one", "two", "three"] {
+            last.send_replace(Some(text.into()));
+        }
+        assert_eq!(slow.next().await, Ok("three".into()));
+        drop(last);
+        assert_eq!(slow.next().await, Ok("gone".into()));
+        assert_eq!(slow.next().await, Err(Over::Deleted));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_ends_says_so() {
+        let all = broadcast::Sender::<Message>::new(2);
+        let stopping = CancellationToken::new();
+        let mut listening = listener(Source::All(all.subscribe()), &stopping);
+        stopping.cancel();
+        assert_eq!(listening.next().await, Err(Over::Stopping));
+    }
+}

@@ -1,0 +1,180 @@
+//! What the API says of workflows where it does not say all: answers to starts, rows of lists, events, logs.
+
+use serde::{Deserialize, Serialize};
+use streamforge_utils::protocol::{QueueId, Symbol, TimeRange, TimestampMs, WorkflowKind};
+use utoipa::ToSchema;
+
+use crate::{
+    plan::Role,
+    state::{Part, Progress, RemovalRequest, Status, StopRequest, Workflow},
+};
+
+/// A workflow that was taken on: all names that it has.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Started {
+    /// Names it everywhere.
+    #[schema(value_type = String, example = "wf-btcusdt-api_candles_1m-20240801-abc123")]
+    pub queue_id: QueueId,
+    /// From 1; raised by each retry.
+    pub run: u32,
+    /// The trading pair.
+    #[schema(value_type = String, example = "BTCUSDT")]
+    pub symbol: Symbol,
+    /// What is moved, and how.
+    #[serde(rename = "type")]
+    #[schema(value_type = String, example = "api_candles_1m")]
+    pub kind: WorkflowKind,
+    /// What is loaded.
+    #[schema(value_type = Option<String>, example = "2024-08-01:2024-08-31")]
+    pub time_range: Option<TimeRange>,
+    /// The data topic; null where no worker uses one.
+    pub kafka_topic: Option<String>,
+    /// Where it is.
+    pub status: Status,
+    /// Its workers, loaders first.
+    pub workers: Vec<StartedWorker>,
+}
+
+/// A worker of a workflow that was taken on.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct StartedWorker {
+    /// The service.
+    pub target: String,
+    /// What it does.
+    #[schema(value_type = String, example = "loader")]
+    pub role: Role,
+    /// `producer` in its events.
+    pub telemetry_id: String,
+    /// Its Job.
+    pub job_name: String,
+    /// Where it writes.
+    pub collection_name: Option<String>,
+    /// Container image.
+    pub image: String,
+}
+
+impl From<&Workflow> for Started {
+    fn from(workflow: &Workflow) -> Self {
+        Self {
+            queue_id: workflow.queue_id.clone(),
+            run: workflow.run,
+            symbol: workflow.symbol.clone(),
+            kind: workflow.kind,
+            time_range: workflow.time_range.clone(),
+            kafka_topic: workflow.kafka_topic.clone(),
+            status: workflow.status,
+            workers: workflow.parts.iter().map(StartedWorker::from).collect(),
+        }
+    }
+}
+
+impl From<&Part> for StartedWorker {
+    fn from(part: &Part) -> Self {
+        Self {
+            target: part.target.clone(),
+            role: part.role,
+            telemetry_id: part.telemetry_id.clone(),
+            job_name: part.job_name.clone(),
+            collection_name: part.collection.clone(),
+            image: part.image.clone(),
+        }
+    }
+}
+
+/// The workflows of one request, in the order of its symbols.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct StartedQueues {
+    /// One a symbol.
+    pub queues: Vec<Started>,
+}
+
+/// A workflow without its workers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct QueueSummary {
+    /// Names it everywhere.
+    #[schema(value_type = String, example = "wf-btcusdt-api_candles_1m-20240801-abc123")]
+    pub queue_id: QueueId,
+    /// From 1; raised by each retry.
+    pub run: u32,
+    /// The trading pair.
+    #[schema(value_type = String, example = "BTCUSDT")]
+    pub symbol: Symbol,
+    /// What is moved, and how.
+    #[serde(rename = "type")]
+    #[schema(value_type = String, example = "api_candles_1m")]
+    pub kind: WorkflowKind,
+    /// What is loaded.
+    #[schema(value_type = Option<String>)]
+    pub time_range: Option<TimeRange>,
+    /// Where it is.
+    pub status: Status,
+    /// For people: why it is there.
+    pub reason: Option<String>,
+    /// When it was asked for, Unix ms.
+    #[schema(value_type = i64)]
+    pub created_at: TimestampMs,
+    /// When the first worker of this run was heard of, Unix ms.
+    #[schema(value_type = Option<i64>)]
+    pub started_at: Option<TimestampMs>,
+    /// When its last part became final, Unix ms.
+    #[schema(value_type = Option<i64>)]
+    pub ended_at: Option<TimestampMs>,
+    /// When it last changed, Unix ms.
+    #[schema(value_type = i64)]
+    pub updated_at: TimestampMs,
+    /// How far it is as a whole.
+    pub totals: Progress,
+    /// Set once somebody wants it to end.
+    pub stop: Option<StopRequest>,
+    /// Set once somebody wants it to be forgotten.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    pub removal: Option<RemovalRequest>,
+}
+
+/// A page of workflows, newest first.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct QueueList {
+    /// The workflows.
+    pub queues: Vec<QueueSummary>,
+    /// `cursor` of the next page; null at the end.
+    pub next_cursor: Option<String>,
+}
+
+/// An event of a worker, as it came.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct HistoryEvent {
+    /// When it was stored, Unix ms.
+    #[schema(value_type = i64)]
+    pub stored_at: TimestampMs,
+    /// The event; docs/protocol.md says what stands in it.
+    #[schema(value_type = Object)]
+    pub event: serde_json::Value,
+}
+
+/// A page of a workflow's events, oldest first.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct EventList {
+    /// The events.
+    pub events: Vec<HistoryEvent>,
+    /// `cursor` of the next page; null at the end.
+    pub next_cursor: Option<String>,
+}
+
+/// The end of one worker's log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct PartLog {
+    /// The worker: its telemetry id.
+    pub part: String,
+    /// Its Job.
+    pub job_name: String,
+    /// The last lines of its last pod or process, oldest first; null if there is no log, or none any more.
+    pub lines: Option<Vec<String>>,
+}
+
+/// The ends of logs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct LogList {
+    /// One a worker.
+    pub logs: Vec<PartLog>,
+}
