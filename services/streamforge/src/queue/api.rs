@@ -154,13 +154,9 @@ impl Workflow {
         what
     }
 
-    /// Records that a worker is to handle: a writer knows of none, and takes what the exchange has.
+    /// Records that a worker is to handle. A writer does not know: it takes what its loader publishes.
     pub(super) fn expected_of(&self, part: &Part) -> Option<u64> {
-        let of_all = || {
-            let total = self.totals.total?;
-            Some(total.saturating_sub(self.totals.missing))
-        };
-        part.progress.total.or_else(of_all)
+        part.progress.total.or(self.totals.total)
     }
 }
 

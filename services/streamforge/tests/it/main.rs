@@ -15,6 +15,7 @@ mod flow;
 mod killed;
 mod poison;
 mod process;
+mod queue;
 mod recorded;
 mod stethoscope;
 mod stopped;
