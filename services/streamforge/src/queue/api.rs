@@ -3,7 +3,10 @@
 //! Fields that are unknown are ignored, and a status that is unknown is shown as it came, so that a newer queue-manager
 //! can be asked. Text of others may hold escapes for terminals; [`read`] takes them out.
 
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{
+    Deserialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use serde_json::Value;
 use streamforge_utils::protocol::{Gap, TimestampMs};
 
@@ -84,15 +87,6 @@ pub(super) struct Progress {
     pub(super) expected_end: Option<TimestampMs>,
 }
 
-/// Somebody wants it to end.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(super) struct StopRequest {
-    #[serde(default)]
-    pub(super) drain: bool,
-    #[serde(default)]
-    pub(super) by: String,
-}
-
 /// What became of the topics.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default)]
@@ -139,7 +133,10 @@ pub(super) struct Workflow {
     pub(super) totals: Progress,
     #[serde(default)]
     pub(super) parts: Vec<Part>,
-    pub(super) stop: Option<StopRequest>,
+    /// Set once somebody wants it to end.
+    pub(super) stop: Option<IgnoredAny>,
+    /// Set once somebody wants it to be forgotten.
+    pub(super) removal: Option<IgnoredAny>,
     #[serde(default)]
     pub(super) retention: Retention,
 }

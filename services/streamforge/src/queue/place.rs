@@ -182,5 +182,12 @@ mod tests {
         }
         assert!(place(Some("http://qm.example:8080"), None, &[]).is_ok());
         assert!(place(None, Some(Path::new("/no/such/file")), &[]).is_err());
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_str().unwrap();
+        for ca in ["/no/such/file", path] {
+            let refused = place(None, None, &[("QUEUE_MANAGER_CA_PATH", ca)]).unwrap_err();
+            let said = format!("QUEUE_MANAGER_CA_PATH {ca}: ");
+            assert!(refused.contains(&said), "{refused}");
+        }
     }
 }

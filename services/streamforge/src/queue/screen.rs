@@ -31,7 +31,7 @@ enum Mode {
     Lines(Lines),
     Bars {
         multi: MultiProgress,
-        /// By telemetry id, which has the end of the queue id in it.
+        /// By queue id and telemetry id, which has the end of the queue id in it.
         bars: BTreeMap<(String, String), ProgressBar>,
         lines: Lines,
     },
@@ -76,9 +76,7 @@ impl Screen {
             Mode::Bars { multi, bars, lines } => {
                 for part in &workflow.parts {
                     let key = (workflow.queue_id.clone(), part.telemetry_id.clone());
-                    let bar = bars
-                        .entry(key)
-                        .or_insert_with(|| multi.add(bar(workflow, part)));
+                    let bar = bars.entry(key).or_insert_with(|| multi.add(bar(part)));
                     draw(bar, workflow, part, now);
                 }
                 // Counts are in the bars; states and their reasons are too long for them.
@@ -113,26 +111,34 @@ impl Screen {
     }
 }
 
-fn bar(workflow: &Workflow, part: &Part) -> ProgressBar {
-    let style = ProgressStyle::with_template(
-        "{prefix:<36} [{wide_bar:.cyan/blue}] {human_pos:>11} of {human_len:<11} {msg:<26}",
-    );
-    ProgressBar::new(0)
+fn bar(part: &Part) -> ProgressBar {
+    let style = ProgressStyle::with_template("{prefix:<26} [{wide_bar:.cyan/blue}] {msg:<38}");
+    ProgressBar::new(u64::MAX)
         .with_style(
             style
                 .expect("our own template is well-formed")
                 .progress_chars("=> "),
         )
         .with_finish(ProgressFinish::Abandon)
-        .with_prefix(format!("{} {}", workflow.symbol, part.telemetry_id))
+        .with_prefix(part.telemetry_id.clone())
 }
 
 fn draw(bar: &ProgressBar, workflow: &Workflow, part: &Part, now: TimestampMs) {
-    bar.set_length(workflow.expected_of(part).unwrap_or(part.progress.written));
-    bar.set_position(part.progress.written);
+    let written = part.progress.written;
+    let expected = workflow.expected_of(part);
+    // Of no known length: an empty bar, until it has ended.
+    let unknown = if part.status.is_final() {
+        written
+    } else {
+        u64::MAX
+    };
+    bar.set_length(expected.unwrap_or(unknown));
+    bar.set_position(written);
+    let of = expected.map_or_else(String::new, |all| format!(" of {}", text::count(all)));
     let pace = text::pace(&part.status, &part.progress, now);
-    bar.set_message(match &part.status {
+    let how = match &part.status {
         Status::Running if !pace.is_empty() => pace,
         status => status.as_str().to_owned(),
-    });
+    };
+    bar.set_message(format!("{}{of}, {how}", text::count(written)));
 }

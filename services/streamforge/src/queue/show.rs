@@ -171,6 +171,9 @@ pub(super) fn next_step(workflow: &Workflow) -> String {
         Some(part) => format!("streamforge queue logs {id} --part {}", part.telemetry_id),
         None => format!("streamforge queue logs {id}"),
     };
+    if workflow.removal.is_some() {
+        return "It is being removed; after that there is nothing of it here any more.".to_owned();
+    }
     if workflow.stop.is_some() && !workflow.status.is_final() {
         return format!("It is being stopped. Wait for its end: streamforge queue watch {id}");
     }
@@ -275,7 +278,9 @@ mod tests {
             })
             .concat();
         let stopped = json!({"stop": {"at": 0, "drain": false, "by": "ops"}});
-        let _ = write!(text, "stopped: {}", next_step(&workflow(stopped)));
+        let _ = writeln!(text, "stopped: {}", next_step(&workflow(stopped)));
+        let removed = json!({"status": "error", "removal": {"at": 0, "by": "ops"}});
+        let _ = write!(text, "deleted: {}", next_step(&workflow(removed)));
         insta::assert_snapshot!(text);
     }
 }
