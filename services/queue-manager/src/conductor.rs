@@ -148,8 +148,11 @@ impl Conducting<'_> {
             tokio::select! {
                 heard = self.reading.next(), if self.unstored < MOST_UNSTORED => self.hear_all(heard),
                 _ = flush.tick() => self.store().await?,
-                () = until(urgent_at) => self.store().await?,
-                done = self.actor.next() => self.done(done),
+                // What happened may call for something.
+                () = until(urgent_at) => look_at = self.look().await?,
+                done = self.actor.next() => if self.done(done) {
+                    look_at = Instant::now();
+                },
                 () = self.conductor.nudge.notified() => look_at = self.look().await?,
                 () = jobs_changed => look_at = self.look().await?,
                 () = tokio::time::sleep_until(look_at) => look_at = self.look().await?,
@@ -177,7 +180,7 @@ impl Conducting<'_> {
                 }
             }
             Heard::Until(at) => self.events_until = at,
-            Heard::Arrival(arrival) => self.take(arrival),
+            Heard::Arrival(arrival) => self.take(*arrival),
         }
     }
 
@@ -240,15 +243,20 @@ impl Conducting<'_> {
         Ok(())
     }
 
-    fn done(&mut self, done: Done) {
+    /// Takes in what became of an action; whether something follows.
+    fn done(&mut self, done: Done) -> bool {
+        if done.is_removed {
+            self.shelf.forget(&done.queue_id);
+            self.conductor.changed.notify_waiters();
+        }
         let Some(change) = done.change else {
-            return;
+            return false;
         };
         if let Some(held) = self.shelf.get_mut(done.queue_id.as_str()) {
             held.change(change, TimestampMs::now());
             self.unstored += 1;
-            self.urgent_since.get_or_insert_with(Instant::now);
         }
+        true
     }
 
     /// Looks at the store, the Jobs and the clock, and does what follows. When to look again.
@@ -325,10 +333,33 @@ impl Conducting<'_> {
                 }
             }
         }
+        self.remove(&by_queue);
         self.delete_orphans(jobs).await?;
         let with_jobs: BTreeSet<&str> = by_queue.into_keys().collect();
         self.shelf.let_go(&with_jobs);
         Ok(())
+    }
+
+    /// Forgets what is over and asked to be forgotten: first its Jobs, then all the rest.
+    fn remove(&mut self, by_queue: &BTreeMap<&str, Vec<JobStatus>>) {
+        for held in self.shelf.iter() {
+            let workflow = &held.workflow;
+            if workflow.removal.is_none() || !workflow.status.is_final() || held.is_dirty() {
+                continue;
+            }
+            match by_queue.get(workflow.queue_id.as_str()) {
+                None => self.actor.remove(workflow),
+                Some(jobs) => {
+                    for job in jobs.iter().filter(|job| !job.is_deleting) {
+                        let action = Action::DeleteJob {
+                            name: job.name.clone(),
+                            reason: "its workflow is removed".to_owned(),
+                        };
+                        self.actor.begin(workflow, action);
+                    }
+                }
+            }
+        }
     }
 
     /// Ends Jobs that belong to no workflow, since it was deleted, or to a run that is over.

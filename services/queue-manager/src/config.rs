@@ -8,8 +8,10 @@ use streamforge_utils::config::{
     ConfigError, KafkaConfig, OpsConfig, Reader, Section, Variable, Vars,
 };
 
-pub use sections::{ApiConfig, HealConfig, ImagesConfig, JobsConfig, LauncherKind, TopicsConfig};
-pub use values::{Images, KubernetesName, Listen};
+pub use sections::{
+    ApiConfig, ExchangeConfig, HealConfig, ImagesConfig, JobsConfig, LauncherKind, TopicsConfig,
+};
+pub use values::{Images, KubernetesName, Listen, SecretKey};
 
 use crate::plan::Planner;
 
@@ -27,6 +29,7 @@ pub const VARIABLES: &[&[Variable]] = &[
     ImagesConfig::VARIABLES,
     HealConfig::VARIABLES,
     TopicsConfig::VARIABLES,
+    ExchangeConfig::VARIABLES,
     KafkaConfig::VARIABLES,
     ArangoConfig::VARIABLES,
     OPS,
@@ -45,6 +48,8 @@ pub struct Config {
     pub heal: HealConfig,
     /// The topics.
     pub topics: TopicsConfig,
+    /// The exchange.
+    pub exchange: ExchangeConfig,
     /// How to reach the brokers.
     pub kafka: KafkaConfig,
     /// How to reach the database.
@@ -71,6 +76,7 @@ impl Config {
         let images = reader.section();
         let heal = reader.section();
         let topics = reader.section();
+        let exchange = reader.section();
         let kafka = reader.section();
         let arango = reader.section();
         let ops = reader.section();
@@ -82,6 +88,7 @@ impl Config {
             images: images.expect(all_read),
             heal: heal.expect(all_read),
             topics: topics.expect(all_read),
+            exchange: exchange.expect(all_read),
             kafka: kafka.expect(all_read),
             arango: arango.expect(all_read),
             ops: ops.expect(all_read),

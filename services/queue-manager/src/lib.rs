@@ -16,6 +16,7 @@
 //! - [`live`]: tells of changes. [`readiness`], [`metrics`]: how a replica is watched.
 //! - [`feed`]: queue-events, from where state was last stored.
 //! - [`conductor`]: keeps every workflow going; [`leading`]: one replica at a time.
+//! - [`server`]: puts all of it together.
 
 pub mod admission;
 pub mod audit;
@@ -39,6 +40,7 @@ pub mod plan;
 pub mod readiness;
 pub mod request;
 pub mod routes;
+pub mod server;
 pub mod service;
 pub mod state;
 pub mod store;
@@ -46,18 +48,16 @@ pub mod symbols;
 pub mod targets;
 pub mod view;
 
+use streamforge_utils::{config::process_vars, worker::block_on};
+
 /// Name of the service, in logs, metrics and client ids.
 pub const SERVICE: &str = "queue-manager";
 
-/// Runs the program with these arguments, its name first.
-pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> std::process::ExitCode {
-    let mut args = args.into_iter().skip(1);
-    if args
-        .next()
-        .is_some_and(|mode| mode == launcher::process::shim::MODE)
-    {
-        return launcher::process::shim::run(args);
+/// Runs the program with these arguments, its name first: the server, or the shim of a Job.
+pub fn run(args: Vec<std::ffi::OsString>) -> std::process::ExitCode {
+    use launcher::process::shim;
+    if args.get(1).is_some_and(|mode| mode == shim::MODE) {
+        return shim::run(args.into_iter().skip(2));
     }
-    tracing::error!("The only thing that can be run yet is a shim");
-    std::process::ExitCode::from(2)
+    block_on(server::run(args, process_vars()))
 }

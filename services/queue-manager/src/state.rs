@@ -188,6 +188,9 @@ pub struct Workflow {
     pub stop: Option<StopRequest>,
     /// What became of its topics.
     pub retention: Retention,
+    /// Whether it has topics that are to be deleted some time after it ended; derived.
+    #[serde(default)]
+    pub has_topics_to_delete: bool,
     /// Set once somebody wants it to be forgotten: as soon as it is final, its Jobs, topics, events and this document go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(required = false)]
@@ -240,6 +243,7 @@ impl Workflow {
             totals: Progress::default(),
             stop: None,
             retention: Retention::default(),
+            has_topics_to_delete: false,
             removal: None,
         };
         workflow.refresh();

@@ -32,6 +32,7 @@ pub(crate) struct Stack {
     kafka_vars: Vars,
     /// Of the user that people are, where that is another than the workers'.
     operator_kafka_vars: Option<Vars>,
+    manager_kafka_vars: Vars,
     arango: ArangoServer,
     arango_password: String,
     /// None if the exchange is the real one.
@@ -141,6 +142,7 @@ impl Stack {
             .timeout(ANSWER_LIMIT)
             .build()?;
         Ok(Self {
+            manager_kafka_vars: kafka.manager_vars()?,
             kafka,
             kafka_vars,
             operator_kafka_vars,
@@ -182,6 +184,11 @@ impl Stack {
     pub(crate) fn operator_vars(&self) -> Option<Vars> {
         let vars = self.operator_kafka_vars.clone()?;
         Some(self.with_rest(vars))
+    }
+
+    /// What queue-manager needs, which on a real broker is a user of its own.
+    pub(crate) fn manager_vars(&self) -> Vars {
+        self.with_rest(self.manager_kafka_vars.clone())
     }
 
     fn with_rest(&self, mut vars: Vars) -> Vars {

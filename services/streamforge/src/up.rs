@@ -6,6 +6,7 @@
 
 mod advice;
 mod env_file;
+mod manager;
 
 use std::{
     collections::BTreeSet,
@@ -53,7 +54,7 @@ pub(crate) async fn run(args: UpArgs, vars: Vars) -> ExitCode {
     };
     start_logging(vars.get("LOG_LEVEL"));
     let stop = StopSignal::new();
-    match keep_up(&args, &source, &stop).await {
+    match keep_up(&args, &source, &stop, &vars).await {
         Ok(code) => code,
         Err(error) => {
             say(&format!("error: {error:#}"));
@@ -84,7 +85,12 @@ fn start_logging(level: Option<&String>) {
         .try_init();
 }
 
-async fn keep_up(args: &UpArgs, source: &Source, stop: &StopSignal) -> anyhow::Result<ExitCode> {
+async fn keep_up(
+    args: &UpArgs,
+    source: &Source,
+    stop: &StopSignal,
+    process: &Vars,
+) -> anyhow::Result<ExitCode> {
     stop.listen_for_signals().context("listen for signals")?;
     let file = EnvFile::reserve(&args.env_file)?;
     let operator_file = match &args.kafka {
@@ -97,12 +103,32 @@ async fn keep_up(args: &UpArgs, source: &Source, stop: &StopSignal) -> anyhow::R
         () = stop.cancelled() => return Ok(signals::exit_code(stop)),
         stack = Stack::start(source, &args.symbols, data, args.kafka.as_deref()) => stack?,
     };
-    let vars = stack.vars();
+    let plan = match args.no_queue_manager {
+        true => None,
+        false => manager::Plan::new()?,
+    };
+    let with_url = |mut vars: Vars| {
+        if let Some(plan) = &plan {
+            vars.insert("QUEUE_MANAGER_URL".to_owned(), plan.url());
+        }
+        vars
+    };
+    let vars = with_url(stack.vars());
     let lines = env_file::lines(&vars)?;
     let file = file.publish(&lines)?;
     let operator_file = match (operator_file, stack.operator_vars()) {
-        (Some(file), Some(vars)) => Some(file.publish(&env_file::lines(&vars)?)?),
+        (Some(file), Some(vars)) => Some(file.publish(&env_file::lines(&with_url(vars))?)?),
         _ => None,
+    };
+    let mut manager = match plan {
+        None => None,
+        Some(plan) => {
+            let starting = plan.start(stack.manager_vars(), file.path(), process);
+            tokio::select! {
+                manager = starting => Some(manager?),
+                () = stop.cancelled() => return Ok(signals::exit_code(stop)),
+            }
+        }
     };
     print(&if args.json {
         serde_json::to_string(&vars)? + "\n"
@@ -114,19 +140,34 @@ async fn keep_up(args: &UpArgs, source: &Source, stop: &StopSignal) -> anyhow::R
         data,
         env_file: file.path(),
         operator_file: operator_file.as_ref().map(env_file::Published::path),
+        manager: manager
+            .as_ref()
+            .map(|manager| (manager.url(), manager.log())),
     };
     say(&advice.text());
     tokio::select! {
         () = stop.cancelled() => {}
         made = make_topics(&stack, args.partitions) => made?,
+        () = tell_of_its_end(manager.as_mut()) => {}
     }
     // First of all, so that nobody reads them who would find nothing.
     drop((file, operator_file));
     say("Ending the dev stack; a second Ctrl-C does not wait for it.");
+    if let Some(manager) = manager {
+        manager.end(stop).await;
+    }
     Ok(tokio::select! {
         () = stack.stop() => ExitCode::SUCCESS,
         () = stop.at_once() => signals::exit_code(stop),
     })
+}
+
+/// Says so if queue-manager ends, and waits for ever.
+async fn tell_of_its_end(manager: Option<&mut manager::Manager>) {
+    if let Some(manager) = manager {
+        say(&manager.ended().await);
+    }
+    std::future::pending().await
 }
 
 /// Makes the topics of each workflow as soon as one of its workers has spoken, on a broker that can't make them when

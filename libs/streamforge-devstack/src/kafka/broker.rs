@@ -113,6 +113,17 @@ impl Broker {
         }
     }
 
+    /// What queue-manager needs, with the rights that we ship.
+    ///
+    /// # Errors
+    /// The broker's folder lacks something.
+    pub fn manager_vars(&self) -> anyhow::Result<Vars> {
+        match self {
+            Self::Mock(mock) => Ok(mock.vars()),
+            Self::Apache(apache) => Ok(apache.vars_as("user-queue-manager")?),
+        }
+    }
+
     /// The settings of a client that may do everything.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ use crate::{
     heal::Action,
     launcher::{JobSpec, Launched, Launcher},
     state::Workflow,
+    store::{StoreError, Telemetry, Workflows},
 };
 
 /// How long making a topic may take; then it is tried again.
@@ -29,6 +30,8 @@ pub(super) struct Done {
     pub(super) queue_id: QueueId,
     /// What that means for the document, if anything.
     pub(super) change: Option<Change>,
+    /// Whether there is no document any more.
+    pub(super) is_removed: bool,
     key: Key,
 }
 
@@ -39,6 +42,8 @@ pub(super) struct Actor {
     launcher: Arc<dyn Launcher>,
     topics: Topics,
     commander: Commander,
+    workflows: Workflows<Workflow>,
+    history: Telemetry,
     has_topic_admin: bool,
     job_deadline: Duration,
     slots: Arc<Semaphore>,
@@ -52,6 +57,8 @@ impl Actor {
             launcher: Arc::clone(&conductor.launcher),
             topics: conductor.topics.clone(),
             commander: conductor.commander.clone(),
+            workflows: conductor.store.workflows(),
+            history: conductor.store.telemetry(conductor.settings.events_kept),
             has_topic_admin: conductor.kafka.topic_admin,
             job_deadline: conductor.settings.job_deadline,
             slots: Arc::new(Semaphore::new(AT_A_TIME)),
@@ -134,6 +141,48 @@ impl Actor {
         self.spawn(queue_id, format!("delete {name}"), work);
     }
 
+    /// Forgets a workflow that is over and has no Jobs any more: its topics, its events, and last its document, so that
+    /// what is left of it after a crash is found again.
+    pub(super) fn remove(&mut self, workflow: &Workflow) {
+        let queue_id = workflow.queue_id.clone();
+        let key = (queue_id.to_string(), "remove".to_owned());
+        if !self.busy.insert(key.clone()) {
+            return;
+        }
+        let topics = workflow
+            .retention
+            .deleted_at
+            .is_none()
+            .then(|| delete_topics(self.topics.clone(), workflow.kafka_topic.clone()));
+        let (history, workflows) = (self.history.clone(), self.workflows.clone());
+        let slots = Arc::clone(&self.slots);
+        self.running.spawn(async move {
+            let _slot = slots.acquire().await;
+            if let Some(topics) = topics
+                && let Some(Change::TopicsKept(because)) = topics.await
+            {
+                tracing::warn!(queue.id = %queue_id, because, "Its topics stay");
+            }
+            let removed = async {
+                history.remove(&queue_id).await?;
+                workflows.remove(&queue_id).await
+            };
+            let is_removed = match removed.await {
+                Ok(()) | Err(StoreError::NotFound(_)) => true,
+                Err(error) => {
+                    tracing::warn!(queue.id = %queue_id, %error, "It is not forgotten yet, trying on");
+                    false
+                }
+            };
+            Done {
+                queue_id,
+                change: None,
+                is_removed,
+                key,
+            }
+        });
+    }
+
     fn spawn(
         &mut self,
         queue_id: QueueId,
@@ -151,6 +200,7 @@ impl Actor {
             Done {
                 queue_id,
                 change,
+                is_removed: false,
                 key,
             }
         });

@@ -31,7 +31,7 @@ pub(super) enum Heard {
     /// The feed was opened; these are the ends of the topic. Documents that have seen more have seen another topic.
     Opened(Offsets),
     /// A message.
-    Arrival(Arrival),
+    Arrival(Box<Arrival>),
     /// All messages that were there at this moment have been said.
     Until(TimestampMs),
 }
@@ -124,7 +124,7 @@ async fn read(
             }
         }
         let heard = tokio::select! {
-            arrival = feed.next() => Heard::Arrival(arrival?),
+            arrival = feed.next() => Heard::Arrival(Box::new(arrival?)),
             _ = looks.tick(), if looking.is_none() => {
                 looking = Some(AbortOnDropHandle::new(tokio::spawn(feed.look())));
                 continue;

@@ -50,8 +50,14 @@ impl Shelf {
             unfinished_only: true,
             ..Filter::default()
         };
-        for found in shelf.workflows.all(&unfinished).await? {
-            shelf.take_in(found);
+        let to_remove = Filter {
+            to_remove: true,
+            ..Filter::default()
+        };
+        for filter in [unfinished, to_remove] {
+            for found in shelf.workflows.all(&filter).await? {
+                shelf.take_in(found);
+            }
         }
         Ok(shelf)
     }
@@ -210,7 +216,7 @@ impl Shelf {
     }
 
     /// It was deleted.
-    fn forget(&mut self, queue_id: &QueueId) {
+    pub(super) fn forget(&mut self, queue_id: &QueueId) {
         tracing::info!(queue.id = %queue_id, "It was deleted, and is not looked after any more");
         self.held.remove(queue_id.as_str());
     }
@@ -224,7 +230,8 @@ impl Shelf {
                 .workflow
                 .topics_due(self.topics_kept)
                 .is_some_and(|at| at <= now);
-            !is_over || is_due || with_jobs.contains(key.as_str())
+            let is_to_go = held.workflow.removal.is_some();
+            !is_over || is_to_go || is_due || with_jobs.contains(key.as_str())
         });
     }
 }

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
+use loader_api_candles::config::ApiUrl;
 use serde::Deserialize;
 use streamforge_utils::config::{Faults, Seconds, Section, TopicName, Variable, Within};
 
-use super::values::{Images, KubernetesName, Listen};
+use super::values::{Images, KubernetesName, Listen, SecretKey};
 
 /// `LAUNCHER`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -28,7 +29,7 @@ pub struct ApiConfig {
     pub api_max_body_bytes: Within<1_024, 16_777_216>,
     /// Time for an answer. Longer than a launch waits for Kafka and the cluster, shorter than proxies wait (60 s). Read from `API_TIMEOUT_SECS`.
     pub api_timeout_secs: Seconds,
-    /// Requests that are worked on at a time; others are told to come back. 64 bodies at their limit are 16 MiB. Read from `API_MAX_IN_FLIGHT`.
+    /// Requests that are worked on at a time; others wait. 64 bodies at their limit are 16 MiB. Read from `API_MAX_IN_FLIGHT`.
     pub api_max_in_flight: Within<1, 10_000>,
 }
 
@@ -59,6 +60,25 @@ impl Section for ApiConfig {
     }
 }
 
+/// The exchange, which is asked for nothing but its symbols.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ExchangeConfig {
+    /// Base URL of its API. Read from `BINANCE_API_URL`.
+    pub binance_api_url: ApiUrl,
+}
+
+impl Section for ExchangeConfig {
+    const VARIABLES: &'static [Variable] = &[Variable::optional(
+        "BINANCE_API_URL",
+        "an http or https URL without user, query and fragment",
+        "https://api.binance.com",
+    )
+    .default("https://api.binance.com")
+    // What is no URL may hold a password all the same.
+    .secret()
+    .means("base URL of the exchange's API, which is asked whether it has a symbol")];
+}
+
 /// How it launches.
 #[derive(Debug, Clone, Deserialize)]
 pub struct JobsConfig {
@@ -66,14 +86,23 @@ pub struct JobsConfig {
     pub launcher: LauncherKind,
     /// Where processes leave logs and exit codes; needed by `process`. Read from `JOBS_DIR`.
     pub jobs_dir: Option<PathBuf>,
-    /// The program that runs a worker; needed by `process`. Read from `WORKER_PROGRAM`.
+    /// The program that runs a worker; None: `streamforge` beside queue-manager. Read from `WORKER_PROGRAM`.
     pub worker_program: Option<PathBuf>,
+    /// What processes are given in common, as `NAME=value` lines; None: the connections of queue-manager itself. Read from
+    /// `WORKER_ENV_FILE`.
+    pub worker_env_file: Option<PathBuf>,
+    /// Whether processes end with queue-manager, when it is told to end. Read from `STOP_JOBS_AT_EXIT`.
+    pub stop_jobs_at_exit: bool,
     /// Where Jobs are made; None: where queue-manager itself runs. Read from `K8S_NAMESPACE`.
     pub k8s_namespace: Option<KubernetesName>,
     /// Common environment of all workers. Read from `K8S_CONFIG_MAP`.
     pub k8s_config_map: KubernetesName,
     /// Passwords of all workers. Read from `K8S_SECRET`.
     pub k8s_secret: KubernetesName,
+    /// Secret and key of the CAs that sign the brokers. Read from `K8S_KAFKA_CA`.
+    pub k8s_kafka_ca: Option<SecretKey>,
+    /// Secret and key of the CAs that sign the database. Read from `K8S_ARANGO_CA`.
+    pub k8s_arango_ca: Option<SecretKey>,
     /// Whether Jobs run on marked nodes only. Read from `K8S_NODE_SELECTOR`.
     pub k8s_node_selector: bool,
     /// Tolerations, pull secrets and resources by target. Read from `K8S_OVERRIDES_FILE`.
@@ -96,7 +125,20 @@ impl Section for JobsConfig {
             "the path of a program",
             "/usr/local/bin/streamforge",
         )
-        .means("the streamforge program, which runs workers; needed with LAUNCHER=process"),
+        .otherwise("streamforge beside queue-manager")
+        .means("the program that runs workers, with LAUNCHER=process"),
+        Variable::optional(
+            "WORKER_ENV_FILE",
+            "the path of a file",
+            "/etc/streamforge/worker.env",
+        )
+        .otherwise("queue-manager's own connections")
+        .means(
+            "connections and passwords of processes, NAME=value lines, readable by its owner only",
+        ),
+        Variable::optional("STOP_JOBS_AT_EXIT", "true or false", "false")
+            .default("false")
+            .means("true: processes end with queue-manager when it is told to end"),
         Variable::optional(
             "K8S_NAMESPACE",
             "a name of a-z 0-9 - with up to 63",
@@ -118,6 +160,20 @@ impl Section for JobsConfig {
         )
         .default("streamforge-worker")
         .means("Secret with the passwords of all workers"),
+        Variable::optional(
+            "K8S_KAFKA_CA",
+            "a Secret and its key, as name/key",
+            "kafka-cluster-ca-cert/ca.crt",
+        )
+        .otherwise("the image's")
+        .means("CAs that sign the brokers, mounted into workers"),
+        Variable::optional(
+            "K8S_ARANGO_CA",
+            "a Secret and its key, as name/key",
+            "arangodb-ca/ca.crt",
+        )
+        .otherwise("the image's")
+        .means("CAs that sign the database, mounted into workers"),
         Variable::optional("K8S_NODE_SELECTOR", "true or false", "true")
             .default("false")
             .means("true: only on nodes with the label streamforge-worker=true"),
@@ -131,16 +187,8 @@ impl Section for JobsConfig {
     ];
 
     fn check(&self, faults: &mut Faults) {
-        if self.launcher == LauncherKind::Process {
-            if self.jobs_dir.is_none() {
-                faults.missing("JOBS_DIR", "the path of a folder, as LAUNCHER is process");
-            }
-            if self.worker_program.is_none() {
-                faults.missing(
-                    "WORKER_PROGRAM",
-                    "the path of a program, as LAUNCHER is process",
-                );
-            }
+        if self.launcher == LauncherKind::Process && self.jobs_dir.is_none() {
+            faults.missing("JOBS_DIR", "the path of a folder, as LAUNCHER is process");
         }
     }
 }

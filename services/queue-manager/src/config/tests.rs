@@ -77,11 +77,7 @@ fn each_bad_value_is_one_fault() {
             "more than 0",
         ),
         (&[("LAUNCHER", "docker")], "LAUNCHER", "process"),
-        (
-            &[("LAUNCHER", "process"), ("JOBS_DIR", "/j")],
-            "WORKER_PROGRAM",
-            "as LAUNCHER is process",
-        ),
+        (&[("K8S_KAFKA_CA", "ca.crt")], "K8S_KAFKA_CA", "name/key"),
         (
             &[("LAUNCHER", "process"), ("WORKER_PROGRAM", "/w")],
             "JOBS_DIR",

@@ -89,3 +89,29 @@ impl TryFrom<String> for KubernetesName {
         }
     }
 }
+
+/// A Secret and one of its keys: `name/key`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct SecretKey {
+    /// Name of the Secret.
+    pub secret: KubernetesName,
+    /// Its key.
+    pub key: String,
+}
+
+impl TryFrom<String> for SecretKey {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        let (secret, key) = text.split_once('/').ok_or("no name/key")?;
+        if key.is_empty() || key.len() > 253 || !key.bytes().all(legal) {
+            return Err("no key of a Secret".to_owned());
+        }
+        Ok(Self {
+            secret: secret.to_owned().try_into()?,
+            key: key.to_owned(),
+        })
+    }
+}

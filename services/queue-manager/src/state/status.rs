@@ -37,6 +37,7 @@ impl Workflow {
             None
         };
         self.reason = self.derive_reason();
+        self.has_topics_to_delete = self.topics_due(std::time::Duration::ZERO).is_some();
     }
 
     fn derive_reason(&self) -> Option<String> {

@@ -49,6 +49,8 @@ pub struct Filter {
     pub updated_from: Option<TimestampMs>,
     /// Only those that are not final.
     pub unfinished_only: bool,
+    /// Only those that are to be forgotten.
+    pub to_remove: bool,
     /// Only those whose topics are still to be deleted, and that ended before.
     pub topics_due_before: Option<TimestampMs>,
 }
@@ -278,9 +280,13 @@ impl<W: Serialize + DeserializeOwned> Workflows<W> {
         }
         if let Some(before) = filter.topics_due_before {
             query = query
-                .then("FILTER d.ended_at < @ended AND d.kafka_topic != @nothing")
-                .then("FILTER d.retention.deleted_at == @nothing AND d.retention.kept_because == @nothing")
+                .then("FILTER d.has_topics_to_delete == @yes AND d.ended_at < @ended")
                 .bind("ended", before.as_millis())
+                .bind("yes", true);
+        }
+        if filter.to_remove {
+            query = query
+                .then("FILTER d.removal != @nothing")
                 .bind("nothing", serde_json::Value::Null);
         }
         if filter.unfinished_only {

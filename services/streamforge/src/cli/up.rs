@@ -44,6 +44,10 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "DIR", conflicts_with = "partitions")]
     pub(crate) kafka: Option<PathBuf>,
 
+    /// Do without the queue-manager that is beside this program
+    #[arg(long)]
+    pub(crate) no_queue_manager: bool,
+
     /// Keep ArangoDB's data in this folder; the next stack finds it there
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,

@@ -18,6 +18,8 @@ pub(super) struct Advice<'a> {
     pub(super) env_file: &'a Path,
     /// What people read, where they are another user than workers.
     pub(super) operator_file: Option<&'a Path>,
+    /// Where queue-manager is, and its log.
+    pub(super) manager: Option<(&'a str, &'a Path)>,
 }
 
 impl Advice<'_> {
@@ -44,6 +46,19 @@ impl Advice<'_> {
             ),
             None => "And in one more terminal a ping, to see that it answers:\n".to_owned(),
         };
+        let manager = match self.manager {
+            Some((url, log)) => format!(
+                "\
+queue-manager is on {url} (its log: {}). A whole workflow:
+
+    {program} queue start --symbol BTCUSDT --type api_candles_1m --time-range 2024-08-01:2024-08-02
+    {program} queue watch
+
+A single ",
+                log.display()
+            ),
+            None => "A ".to_owned(),
+        };
         let (file, here) = (quoted(&below(self.env_file, here)), quoted(here));
         format!(
             "\
@@ -55,7 +70,7 @@ In every other terminal, first:
     cd {here}
     set -a; . {file}; set +a
 
-Then a worker, which stays until it is stopped:
+{manager}worker, which stays until it is stopped:
 
     QUEUE_ID={QUEUE_ID} SYMBOL=BTCUSDT TYPE=dummy {program} worker dummy-service
 
@@ -128,6 +143,7 @@ mod tests {
             data: None,
             env_file: Path::new("/home/my self/streamforge.env"),
             operator_file: None,
+            manager: None,
         };
         let here = Path::new("/home/my self");
         insta::assert_snapshot!(advice.text_for("target/release/streamforge", here));

@@ -25,7 +25,7 @@ use crate::process::{LIMIT, Worker};
 pub(crate) const LOADER: &str = "loader-api-candles";
 pub(crate) const WRITER: &str = "arango-candles";
 pub(crate) const DATABASE: &str = "streamforge";
-const PASSWORD: &str = "correct horse";
+pub(crate) const PASSWORD: &str = "correct horse";
 
 /// What is loaded, and over how many partitions.
 pub(crate) struct Plan {
@@ -79,7 +79,7 @@ pub(crate) struct Flow {
     pub(crate) queue_id: QueueId,
     pub(crate) topic: String,
     pub(crate) collection: String,
-    plan: Plan,
+    pub(crate) plan: Plan,
     started_at: i64,
     logs: TempDir,
 }

@@ -13,6 +13,7 @@ mod database;
 mod demo;
 mod flow;
 mod killed;
+mod managed;
 mod poison;
 mod process;
 mod queue;

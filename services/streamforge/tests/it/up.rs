@@ -54,6 +54,8 @@ fn command(folder: &Path, arguments: &[&str]) -> Command {
     command
         .arg("up")
         .args(arguments)
+        // With one it is tested below.
+        .args((!arguments.contains(&"--symbol=WITHQM")).then_some("--no-queue-manager"))
         .current_dir(folder)
         .env_remove("LOG_LEVEL")
         .stdin(Stdio::null())

@@ -1,0 +1,155 @@
+//! The whole of queue-manager: what it needs is made ready, then the API is served and workflows are conducted until it
+//! is told to end.
+
+mod assemble;
+
+use std::{process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use prometheus::Registry;
+use streamforge_utils::{
+    config::Vars,
+    logging,
+    shutdown::StopSignal,
+    worker::{About, EXIT_PERMANENT},
+};
+use tokio::net::TcpListener;
+
+use crate::{
+    SERVICE,
+    config::{self, Config},
+    launcher::Launcher,
+    leading::lead,
+    store::StoreError,
+};
+use assemble::Assembled;
+
+/// How long Jobs that end with it may take, which is more than a worker's own grace.
+const JOBS_END_WITHIN: Duration = Duration::from_secs(40);
+
+/// What it says about itself.
+pub const ABOUT: About = About {
+    service: SERVICE,
+    version: env!("CARGO_PKG_VERSION"),
+    summary: "Starts, watches, stops and heals whole workflows, over REST.",
+    variables: config::VARIABLES,
+    flags: &[],
+};
+
+/// Runs queue-manager from its environment to its exit code: 0 ended by a signal, 1 something did not answer in time, 70
+/// something is wrong that no retry can mend, 78 bad configuration.
+pub async fn run(args: impl IntoIterator<Item = std::ffi::OsString>, vars: Vars) -> ExitCode {
+    let vars = match ABOUT.vars(args, vars) {
+        Ok(vars) => vars,
+        Err(answered) => return answered,
+    };
+    let config = match Config::from_vars(&vars) {
+        Ok(config) => config,
+        Err(error) => return ABOUT.refuse(&error),
+    };
+    logging::init(&config.ops, vars.contains_key("NO_COLOR"));
+    tracing::info!(version = ABOUT.version, ?config, "Starting {SERVICE}");
+    match serve(&config, &vars).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "{SERVICE} ends");
+            let can_pass = error
+                .downcast_ref::<StoreError>()
+                .is_none_or(StoreError::is_retryable);
+            if can_pass {
+                ExitCode::FAILURE
+            } else {
+                ExitCode::from(EXIT_PERMANENT)
+            }
+        }
+    }
+}
+
+async fn serve(config: &Config, vars: &Vars) -> anyhow::Result<()> {
+    let stop = StopSignal::new();
+    stop.listen_for_signals().context("listen for signals")?;
+    let address = config.api.api_listen.address();
+    // First, so that a port that is taken is told before anything is made.
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("listen on {address} (API_LISTEN)"))?;
+    let assembling = assemble::assemble(config, vars, stop.token(), Registry::new());
+    let Assembled {
+        conductor,
+        lease,
+        router,
+        hub,
+        readiness,
+        launcher,
+    } = tokio::select! {
+        assembled = assembling => assembled?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    let token = stop.token();
+    let conducting = tokio::spawn({
+        let token = token.clone();
+        async move { lead(&conductor, lease, &token).await }
+    });
+    let watching = tokio::spawn({
+        let hub = Arc::clone(&hub);
+        async move { hub.run().await }
+    });
+    readiness.set_started();
+    tracing::info!(address = %listener.local_addr()?, "Serving the API");
+    let ending = token.clone();
+    let serving = axum::serve(listener, router)
+        .with_graceful_shutdown(async move { ending.cancelled().await })
+        .into_future();
+    let served = tokio::spawn(serving);
+    stop.cancelled().await;
+    readiness.set_stopping();
+    let grace = config.ops.shutdown_grace();
+    let ended = async {
+        let _ = conducting.await;
+        let _ = watching.await;
+        let _ = served.await;
+    };
+    tokio::select! {
+        _ = tokio::time::timeout(grace, ended) => {}
+        () = stop.at_once() => return Ok(()),
+    }
+    if config.jobs.stop_jobs_at_exit {
+        tokio::select! {
+            () = end_jobs(launcher.as_ref()) => {}
+            () = stop.at_once() => {}
+        }
+    }
+    tracing::info!("{SERVICE} has ended");
+    Ok(())
+}
+
+/// Ends all Jobs and waits until nothing of them runs, for as long as a worker may take.
+async fn end_jobs(launcher: &dyn Launcher) {
+    let until = tokio::time::Instant::now() + JOBS_END_WITHIN;
+    loop {
+        let alive = match launcher.jobs().await {
+            Ok(jobs) => jobs.into_iter().filter(|job| job.alive > 0).collect(),
+            Err(error) => {
+                tracing::warn!(%error, "Jobs can't be looked at, so they are not ended");
+                return;
+            }
+        };
+        let alive: Vec<crate::launcher::JobStatus> = alive;
+        if alive.is_empty() {
+            return;
+        }
+        if tokio::time::Instant::now() >= until {
+            tracing::warn!(jobs = alive.len(), "Some Jobs have not ended in time");
+            return;
+        }
+        for job in alive.iter().filter(|job| !job.is_deleting) {
+            if let Err(error) = launcher.delete(&job.name).await {
+                tracing::warn!(job = job.name, %error, "A Job was not ended");
+            }
+        }
+        tokio::select! {
+            () = launcher.changed() => {}
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+    }
+}
