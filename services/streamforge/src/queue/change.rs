@@ -61,6 +61,17 @@ pub(super) async fn delete(client: &Client, args: &DeleteArgs) -> Result<(), Fai
     if args.force {
         request = request.query("force", true);
     }
-    let answer = client.ask(&request).await?;
+    let answer = client.ask(&request).await.map_err(|failure| match failure {
+        Failure::Conflict {
+            message,
+            retry_after: None,
+        } if !args.force => Failure::Conflict {
+            message: format!(
+                "{message}\nThat is: streamforge queue stop {id} --wait, or streamforge queue delete {id} --force"
+            ),
+            retry_after: None,
+        },
+        other => other,
+    })?;
     output.either(&answer.data, &answer.message)
 }

@@ -494,6 +494,15 @@ async fn retry_and_delete_say_what_queue_manager_says() {
     let seen = api.seen();
     assert!(seen[0].header("idempotency-key").is_some());
     assert_eq!(seen[1].query, "force=true");
+    let runs = envelope("error", "it has not ended", json!({}));
+    api.on(
+        &format!("DELETE /queues/{ID}"),
+        [Says::Json(409, runs, None)],
+    );
+    let refused = run(&api, &format!("delete {ID}")).await;
+    refused.assert_code(1);
+    let advice = format!("streamforge queue delete {ID} --force");
+    assert!(refused.stderr.contains(&advice), "{}", refused.stderr);
 }
 
 #[tokio::test]
