@@ -19,16 +19,20 @@ needs:
 demo: needs
 	@$(CARGO) run --release --locked $(FEATURES) -- demo $(ARGS)
 
-# The broker ends with the process that the shell becomes, which cargo in turn becomes the stack.
+# What is built: streamforge, which people type, and beside it queue-manager, which `up` starts.
+BIN = $(or $(CARGO_TARGET_DIR),target)/release/streamforge
+UP_FEATURES = $(if $(filter 1,$(VENDORED_OPENSSL)),--features streamforge/vendored-openssl)
+
+# The broker ends with the process that the shell becomes, which is the stack.
 up: needs
-ifeq ($(KAFKA),apache)
-	@$(CARGO) build --release --locked $(FEATURES)
-	@ci/kafka.sh start --dir $(KAFKA_DIR) --while $$$$ && \
-		exec $(CARGO) run --quiet --release --locked $(FEATURES) -- up --kafka $(KAFKA_DIR) $(ARGS)
-else ifeq ($(KAFKA),)
-	@$(CARGO) run --release --locked $(FEATURES) -- up $(ARGS)
-else
+ifneq ($(filter-out apache,$(KAFKA)),)
 	$(error KAFKA is apache or nothing, not '$(KAFKA)')
+endif
+	@$(CARGO) build --release --locked -p streamforge -p queue-manager $(UP_FEATURES)
+ifeq ($(KAFKA),apache)
+	@ci/kafka.sh start --dir $(KAFKA_DIR) --while $$$$ && exec $(BIN) up --kafka $(KAFKA_DIR) $(ARGS)
+else
+	@exec $(BIN) up $(ARGS)
 endif
 
 test: needs

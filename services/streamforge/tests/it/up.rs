@@ -49,13 +49,16 @@ pub(crate) const REAL_NAMES: [&str; 9] = [
     "KAFKA_USER",
 ];
 
+/// A stack with queue-manager.
+const MANAGED: &[&str] = &["--json"];
+
 fn command(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_streamforge"));
     command
         .arg("up")
         .args(arguments)
         // With one it is tested below.
-        .args((!arguments.contains(&"--symbol=WITHQM")).then_some("--no-queue-manager"))
+        .args((arguments != MANAGED).then_some("--no-queue-manager"))
         .current_dir(folder)
         .env_remove("LOG_LEVEL")
         .stdin(Stdio::null())
@@ -286,12 +289,80 @@ async fn a_second_ctrl_c_ends_at_once() {
 
 #[tokio::test]
 async fn json_is_one_object_of_the_same() {
-    let up = Up::start(&["--json"]).await;
+    let up = Up::start(&["--json", "--partitions", "1"]).await;
     let printed: Vars = serde_json::from_str(&up.printed).unwrap();
     assert_eq!(names(&printed), NAMES);
     assert_eq!(printed, up.sourced().await);
     let (code, said, _) = up.end(Signal::TERM).await;
     assert_eq!(code, Some(0), "{said}");
+}
+
+/// As the first page of the documentation has it.
+#[tokio::test]
+async fn a_workflow_is_started_and_watched_with_the_queue_commands() {
+    let up = Up::start(MANAGED).await;
+    let mut vars = up.sourced().await;
+    assert!(vars.contains_key("QUEUE_MANAGER_URL"), "{vars:?}");
+    vars.insert("NO_COLOR".to_owned(), "1".to_owned());
+    let queue = async |words: &[&str]| {
+        let run = Command::new(env!("CARGO_BIN_EXE_streamforge"))
+            .arg("queue")
+            .args(words)
+            .env_clear()
+            .envs(&vars)
+            .stdin(Stdio::null())
+            .output();
+        let output = tokio::time::timeout(LIMIT, run).await.unwrap().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.code(), printed, said)
+    };
+    let range = "2024-08-01:2024-08-02";
+    let (code, _, said) = queue(&[
+        "start",
+        "--symbol",
+        "BTCUSDT",
+        "--type",
+        "api_candles_1h",
+        "--time-range",
+        range,
+        "--watch",
+    ])
+    .await;
+    assert_eq!(code, Some(0), "{said}");
+    let (code, printed, said) = queue(&["list"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(printed.contains("finished"), "{printed}");
+    let count = documents(&vars, "btcusdt_api_candles_1h_2024_08_01").await;
+    assert_eq!(count["count"], 48);
+    let (code, _, said) = queue(&[
+        "start",
+        "--symbol",
+        "NOSUCH",
+        "--type",
+        "api_candles_1h",
+        "--time-range",
+        range,
+    ])
+    .await;
+    assert!(
+        code != Some(0) && said.contains("symbol"),
+        "{code:?}: {said}"
+    );
+
+    // What runs ends with the stack.
+    let (code, _, said) = queue(&[
+        "start",
+        "--flow",
+        "dummy_flow",
+        "--param",
+        "DUMMY_RECORDS_TOTAL=100000",
+    ])
+    .await;
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said, folder) = up.end(Signal::INT).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
 #[tokio::test]
