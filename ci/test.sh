@@ -132,6 +132,11 @@ if pypi python-arango==8.3.7 python-binance==1.0.37 ccxt==4.5.90; then
 else
     skip "clients that others wrote" "python3 with venv, or PyPI, is not there (apt-get install python3-venv)"
 fi
+if pypi schemathesis==4.32.5; then
+    stage "API of queue-manager" ci/api.sh "$tools/bin/schemathesis"
+else
+    skip "API of queue-manager" "python3 with venv, or PyPI, is not there (apt-get install python3-venv)"
+fi
 if cargo deny --version >/dev/null 2>&1; then
     stage "deny" cargo deny --log-level error --locked check bans licenses sources
 else
