@@ -66,6 +66,8 @@ pub struct ConductorSettings {
     pub events_kept: Duration,
     /// `QUEUE_EVENTS_TOPIC`.
     pub events_topic: String,
+    /// `QUEUE_EVENTS_GROUP`.
+    pub events_group: String,
 }
 
 /// Everything that conducting needs. Nothing happens until [`Conductor::run`].
@@ -120,7 +122,11 @@ impl Conductor {
         let conducting = Conducting {
             conductor: self,
             shelf,
-            reading: Reading::new(self.kafka.clone(), &self.settings.events_topic),
+            reading: Reading::new(
+                self.kafka.clone(),
+                &self.settings.events_topic,
+                &self.settings.events_group,
+            ),
             actor: Actor::new(self),
             history: Vec::new(),
             taken: BTreeMap::new(),

@@ -1,7 +1,7 @@
 //! `queue-events`, from where state was last stored.
 //!
 //! Read by assignment: one replica follows, and which one decides the lease, not a group's rebalance. Offsets are
-//! committed under the group `queue-manager` once what was read is stored, so a restart reads again at most what was
+//! committed under a group of their own once what was read is stored, so a restart reads again at most what was
 //! not, and the documents know what they have seen. A topic that was made anew is read from its beginning.
 
 use std::{
@@ -75,14 +75,14 @@ impl Feed {
     ///
     /// # Errors
     /// The topic or the brokers are not there, or refuse.
-    pub async fn open(kafka: &KafkaConfig, topic: &str) -> Result<Self, FeedError> {
+    pub async fn open(kafka: &KafkaConfig, topic: &str, group: &str) -> Result<Self, FeedError> {
         let partitions = Topics::new(kafka, SERVICE)
             .map_err(|error| failed(topic, error))?
             .partitions(topic)
             .await?
             .ok_or_else(|| FeedError::NoTopic(topic.to_owned()))?;
         let consumer: StreamConsumer<KafkaContext> =
-            kafka::consumer_config(kafka, SERVICE, SERVICE, PREFETCH_KIB)
+            kafka::consumer_config(kafka, SERVICE, group, PREFETCH_KIB)
                 .create_with_context(KafkaContext::default())
                 .map_err(|error| failed(topic, error))?;
         let consumer = Arc::new(consumer);

@@ -44,14 +44,15 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    pub(super) fn new(kafka: KafkaConfig, topic: &str) -> Self {
+    pub(super) fn new(kafka: KafkaConfig, topic: &str, group: &str) -> Self {
         let (to_conductor, heard) = mpsc::channel(MOST_WAITING);
         let (commits, to_commit) = watch::channel(Offsets::new());
-        let topic = topic.to_owned();
+        let (topic, group) = (topic.to_owned(), group.to_owned());
         let task = tokio::spawn(async move {
             let mut is_warned = false;
             loop {
-                let Err(error) = read(&kafka, &topic, &to_conductor, to_commit.clone()).await
+                let Err(error) =
+                    read(&kafka, &topic, &group, &to_conductor, to_commit.clone()).await
                 else {
                     return;
                 };
@@ -99,10 +100,11 @@ impl Reading {
 async fn read(
     kafka: &KafkaConfig,
     topic: &str,
+    group: &str,
     to_conductor: &mpsc::Sender<Heard>,
     mut to_commit: watch::Receiver<Offsets>,
 ) -> Result<(), FeedError> {
-    let mut feed = Feed::open(kafka, topic).await?;
+    let mut feed = Feed::open(kafka, topic, group).await?;
     // Those of a feed before this one.
     to_commit.mark_unchanged();
     let opened = Heard::Opened(feed.ends().clone());
@@ -117,7 +119,7 @@ async fn read(
         if let Some(look) = seen.take_if(|look| look.is_reached(feed.next_offsets())) {
             if look.has_more_than(feed.next_offsets()) {
                 tracing::info!("The events topic has more partitions, opening it again");
-                return Box::pin(read(kafka, topic, to_conductor, to_commit)).await;
+                return Box::pin(read(kafka, topic, group, to_conductor, to_commit)).await;
             }
             if to_conductor.send(Heard::Until(look.at)).await.is_err() {
                 return Ok(());

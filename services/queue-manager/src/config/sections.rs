@@ -332,6 +332,9 @@ pub struct TopicsConfig {
     pub queue_control_topic: TopicName,
     /// Where events come from. Read from `QUEUE_EVENTS_TOPIC`.
     pub queue_events_topic: TopicName,
+    /// Under which name it is kept how far events were read: one for all replicas over one database, and another for every
+    /// other database. Read from `QUEUE_EVENTS_GROUP`.
+    pub queue_events_group: TopicName,
     /// Replicas of data topics; None: the broker's default. Read from `TOPIC_REPLICATION`.
     pub topic_replication: Option<Within<1, 32_767>>,
     /// Hours until records of data topics are deleted: a week to notice and to load again. Read from `TOPIC_RETENTION_HOURS`.
@@ -350,6 +353,13 @@ impl Section for TopicsConfig {
         Variable::optional("QUEUE_EVENTS_TOPIC", "the name of a topic", "queue-events")
             .default("queue-events")
             .means("where events come from"),
+        Variable::optional(
+            "QUEUE_EVENTS_GROUP",
+            "the name of a consumer group",
+            "queue-manager",
+        )
+        .default("queue-manager")
+        .means("consumer group that keeps how far events were read: one for each database; with the shipped rights it begins with queue-manager"),
         Variable::optional("TOPIC_REPLICATION", "a whole number from 1 to 32767", "3")
             .otherwise("the broker's")
             .means("replicas of data topics, unless a request says otherwise"),

@@ -159,6 +159,7 @@ fn conductor_settings(config: &Config) -> ConductorSettings {
         job_deadline: config.heal.job_deadline_secs.duration(),
         events_kept: config.heal.keep_events_secs.duration(),
         events_topic: config.topics.queue_events_topic.as_str().to_owned(),
+        events_group: config.topics.queue_events_group.as_str().to_owned(),
     }
 }
 

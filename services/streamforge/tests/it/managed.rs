@@ -26,6 +26,7 @@ struct Managed {
     flow: Flow,
     dir: TempDir,
     program: PathBuf,
+    group: String,
 }
 
 /// A queue-manager.
@@ -66,7 +67,13 @@ impl Managed {
         let file = dir.path().join("worker.env");
         fs::write(&file, lines).unwrap();
         fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-        Self { flow, dir, program }
+        let group = format!("queue-manager-{}", flow.queue_id);
+        Self {
+            flow,
+            dir,
+            program,
+            group,
+        }
     }
 
     /// Starts one, and waits until it is ready.
@@ -84,6 +91,8 @@ impl Managed {
             ("WORKER_ENV_FILE", path("worker.env")),
             ("API_LISTEN", address.clone()),
             ("RECONCILE_INTERVAL_SECS", "1".to_owned()),
+            // The broker is shared, the database is not.
+            ("QUEUE_EVENTS_GROUP", self.group.clone()),
             ("LEASE_SECS", "3".to_owned()),
             ("STOP_GRACE_SECS", "40".to_owned()),
             (
@@ -128,7 +137,11 @@ impl Managed {
             "time_range": self.flow.plan.range,
         });
         let answer = manager.post("/queues/start", &body).await;
-        let queue = &answer["data"]["queues"][0];
+        self.named(&answer["data"]["queues"][0]).await;
+    }
+
+    /// Takes on the names of a workflow.
+    async fn named(&mut self, queue: &Value) {
         self.flow.queue_id = queue["queue_id"].as_str().unwrap().parse().unwrap();
         self.flow.topic = queue["kafka_topic"].as_str().unwrap().to_owned();
         self.flow.collection = queue["workers"][1]["collection_name"]
@@ -347,17 +360,33 @@ async fn of_two_replicas_one_takes_over_when_the_other_is_killed() {
 }
 
 #[tokio::test]
-async fn a_loader_that_fails_for_good_ends_its_workflow() {
+async fn a_worker_that_fails_for_good_ends_its_workflow() {
     let mut managed = Managed::set(Plan::slow_three_days()).await;
     let manager = managed.manager("one").await;
-    managed.start(&manager).await;
+    let kind = format!("api_candles_{}", managed.flow.plan.interval);
+    let body = json!({
+        "symbol": managed.flow.plan.symbol,
+        "time_range": managed.flow.plan.range,
+        "microservices": [
+            {"target": "loader-api-candles", "type": kind},
+            // Not one record may be rejected.
+            {"target": "arango-candles", "type": kind, "env": {"MAX_REJECTED": "0"}},
+        ],
+    });
+    let answer = manager.post("/queues/start-pipeline", &body).await;
+    managed.named(&answer["data"]).await;
     managed.until_written(&manager, 1).await;
-    // What the exchange answers from now on are no klines, which no retry can mend.
-    let handle = managed.flow.exchange.handle();
-    handle.fail_next(1_000, streamforge_devstack::exchange::Fault::ShortKline);
+    let topic = managed.flow.topic.clone();
+    let kafka = &managed.flow.kafka;
+    let put = kafka.publish(&topic, Some(0), "BTCUSDT", "poison", &[]);
+    put.await.unwrap();
     let queue = managed.ends_as(&manager, "error").await;
     let reason = queue["reason"].as_str().unwrap();
-    assert!(reason.contains("loader-api-candles"), "{reason}");
-    managed.flow.assert_stored_is_published().await;
+    assert!(reason.contains("arango-candles"), "{reason}");
+    let parts = queue["parts"].as_array().unwrap();
+    assert_eq!(
+        parts[0]["status"], "interrupted",
+        "its loader was stopped: {queue:#}"
+    );
     manager.end().await;
 }
