@@ -46,10 +46,12 @@ use shelf::Shelf;
 const FLUSH_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a change that somebody waits for may, so that several are stored together.
 const URGENT_WITHIN: Duration = Duration::from_millis(20);
-/// Looks at Jobs are at least this far apart, however often they change.
+/// Looks are at least this far apart, however much happens.
 const LOOK_APART: Duration = Duration::from_millis(100);
 /// Events that wait to be stored; more are not read before.
-const MOST_UNSTORED: usize = 20_000;
+const MOST_UNSTORED: usize = 5_000;
+/// Events that are taken in before anything else has its turn.
+const MOST_AT_ONCE: usize = 4_096;
 
 /// What conducting is told.
 #[derive(Debug, Clone)]
@@ -144,36 +146,45 @@ impl Conducting<'_> {
         let mut flush = interval(FLUSH_INTERVAL);
         flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut look_at = Instant::now();
+        let mut not_before = look_at;
         loop {
             let urgent_at = self.urgent_since.map(|since| since + URGENT_WITHIN);
             let launcher = Arc::clone(&self.conductor.launcher);
             let jobs_changed = async move {
-                tokio::time::sleep(LOOK_APART).await;
+                tokio::time::sleep_until(not_before).await;
                 launcher.changed().await;
             };
             tokio::select! {
                 heard = self.reading.next(), if self.unstored < MOST_UNSTORED => self.hear_all(heard),
                 _ = flush.tick() => self.store().await?,
-                // What happened may call for something.
-                () = until(urgent_at) => look_at = self.look().await?,
+                () = until(urgent_at) => {
+                    self.store().await?;
+                    self.urgent_since = None;
+                    // What happened may call for something.
+                    look_at = look_at.min(not_before);
+                }
                 done = self.actor.next() => if self.done(done) {
-                    look_at = Instant::now();
+                    look_at = look_at.min(not_before);
                 },
-                () = self.conductor.nudge.notified() => look_at = self.look().await?,
-                () = jobs_changed => look_at = self.look().await?,
-                () = tokio::time::sleep_until(look_at) => look_at = self.look().await?,
+                () = self.conductor.nudge.notified() => look_at = look_at.min(not_before),
+                () = jobs_changed => look_at = look_at.min(not_before),
+                () = tokio::time::sleep_until(look_at) => {
+                    look_at = self.look().await?;
+                    not_before = Instant::now() + LOOK_APART;
+                }
             }
         }
     }
 
     /// Takes in what was heard, and all that has come since.
     fn hear_all(&mut self, heard: Heard) {
-        let mut next = Some(heard);
-        while let Some(heard) = next {
+        self.hear(heard);
+        // Not for ever: what was heard has to be stored, and others have their turn.
+        for _ in 1..MOST_AT_ONCE {
+            let Some(heard) = self.reading.next_now() else {
+                return;
+            };
             self.hear(heard);
-            next = (self.unstored < MOST_UNSTORED)
-                .then(|| self.reading.next_now())
-                .flatten();
         }
     }
 
@@ -181,9 +192,7 @@ impl Conducting<'_> {
         match heard {
             Heard::Opened(ends) => {
                 self.taken.clear();
-                for held in self.shelf.iter_mut() {
-                    held.heal(|workflow| workflow.forget_positions_beyond(&ends));
-                }
+                self.shelf.opened(ends);
             }
             Heard::Until(at) => self.events_until = at,
             Heard::Arrival(arrival) => self.take(*arrival),
@@ -193,6 +202,7 @@ impl Conducting<'_> {
     fn take(&mut self, arrival: Arrival) {
         let position = arrival.position;
         self.taken.insert(position.partition, position.offset + 1);
+        self.shelf.reached(position.partition, position.offset);
         let metrics = &self.conductor.metrics;
         let Some(event) = arrival.event else {
             metrics.events_malformed.inc();
@@ -215,19 +225,22 @@ impl Conducting<'_> {
         if applied == Applied::Lifecycle {
             self.urgent_since.get_or_insert_with(Instant::now);
         }
-        if !matches!(kind, EventKind::Loading | EventKind::Pong) {
-            self.history.push(NewEvent {
+        if matches!(kind, EventKind::Loading | EventKind::Pong) {
+            return;
+        }
+        match serde_json::from_str(&arrival.text) {
+            Ok(event) => self.history.push(NewEvent {
                 queue_id: held.workflow.queue_id.clone(),
                 partition: position.partition,
                 offset: position.offset,
-                event: serde_json::from_str(&arrival.text).expect("it was read as an event"),
-            });
+                event,
+            }),
+            Err(error) => tracing::error!(%error, "An event can't be kept in the history"),
         }
     }
 
     /// Brings everything to the store: events first, then documents, then how far the topic was read.
     async fn store(&mut self) -> Result<(), StoreError> {
-        self.urgent_since = None;
         if !self.history.is_empty() {
             let history = self
                 .conductor
@@ -258,7 +271,9 @@ impl Conducting<'_> {
         let Some(change) = done.change else {
             return false;
         };
-        if let Some(held) = self.shelf.get_mut(done.queue_id.as_str()) {
+        if let Some(held) = self.shelf.get_mut(done.queue_id.as_str())
+            && held.workflow.run == done.run
+        {
             held.change(change, TimestampMs::now());
             self.unstored += 1;
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::{sync::watch, time::Instant};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
     conductor::Conductor,
@@ -20,7 +20,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// back.
 pub async fn lead(conductor: &Conductor, lease: Lease, stop: &CancellationToken) {
     let (to_us, mut standing) = watch::channel(Standing::NotHeld);
-    let keeping = tokio::spawn(lease.keep(to_us, stop.clone()));
+    // A panic of what conducts gives the lease up, rather than keep it for nobody.
+    let keeping = AbortOnDropHandle::new(tokio::spawn(lease.keep(to_us, stop.clone())));
     while !stop.is_cancelled() {
         tokio::select! {
             () = taken(&mut standing) => {}

@@ -5,7 +5,7 @@ mod assemble;
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use prometheus::Registry;
 use streamforge_utils::{
     config::Vars,
@@ -86,7 +86,7 @@ async fn serve(config: &Config, vars: &Vars) -> anyhow::Result<()> {
         () = stop.cancelled() => return Ok(()),
     };
     let token = stop.token();
-    let conducting = tokio::spawn({
+    let mut conducting = tokio::spawn({
         let token = token.clone();
         async move { lead(&conductor, lease, &token).await }
     });
@@ -101,7 +101,10 @@ async fn serve(config: &Config, vars: &Vars) -> anyhow::Result<()> {
         .with_graceful_shutdown(async move { ending.cancelled().await })
         .into_future();
     let served = tokio::spawn(serving);
-    stop.cancelled().await;
+    tokio::select! {
+        () = stop.cancelled() => {}
+        _ = &mut conducting => bail!("conducting ended by itself"),
+    }
     readiness.set_stopping();
     let grace = config.ops.shutdown_grace();
     let ended = async {

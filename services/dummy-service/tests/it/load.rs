@@ -212,7 +212,7 @@ async fn a_topic_that_can_not_be_made_yet_is_tried_again() {
     let mut dummy = rig.start_with("--publish-rate 500 --records-total 10", &[rig.here()]);
     // The mock can't be asked for topics; a real broker makes it.
     if !rig.kafka.is_real() {
-        dummy.until_logged("creating topic").await;
+        dummy.until_logged("somebody to make topic").await;
         rig.create_topic(1).await;
     }
     dummy.ends_with(0).await;

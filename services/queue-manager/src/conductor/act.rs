@@ -21,13 +21,15 @@ use crate::{
 
 /// How long making a topic may take; then it is tried again.
 const TOPIC_LIMIT: Duration = Duration::from_secs(20);
-/// Actions at a time.
+/// Actions on Jobs at a time, and as many that need the brokers: while those are away, Jobs are still ended.
 const AT_A_TIME: usize = 16;
 
 /// An action has ended.
 #[derive(Debug)]
 pub(super) struct Done {
     pub(super) queue_id: QueueId,
+    /// The run that it was for: it means nothing for a later one.
+    pub(super) run: u32,
     /// What that means for the document, if anything.
     pub(super) change: Option<Change>,
     /// Whether there is no document any more.
@@ -46,7 +48,8 @@ pub(super) struct Actor {
     history: Telemetry,
     has_topic_admin: bool,
     job_deadline: Duration,
-    slots: Arc<Semaphore>,
+    job_slots: Arc<Semaphore>,
+    broker_slots: Arc<Semaphore>,
     running: JoinSet<Done>,
     busy: BTreeSet<Key>,
 }
@@ -61,7 +64,8 @@ impl Actor {
             history: conductor.store.telemetry(conductor.settings.events_kept),
             has_topic_admin: conductor.kafka.topic_admin,
             job_deadline: conductor.settings.job_deadline,
-            slots: Arc::new(Semaphore::new(AT_A_TIME)),
+            job_slots: Arc::new(Semaphore::new(AT_A_TIME)),
+            broker_slots: Arc::new(Semaphore::new(AT_A_TIME)),
             running: JoinSet::new(),
             busy: BTreeSet::new(),
         }
@@ -83,11 +87,12 @@ impl Actor {
     /// Begins an action for a workflow whose document is stored.
     pub(super) fn begin(&mut self, workflow: &Workflow, action: Action) {
         let queue_id = workflow.queue_id.clone();
+        let of_run = (queue_id.clone(), workflow.run);
         tracing::debug!(queue.id = %queue_id, ?action, "Acting");
         match action {
             Action::Prepare => {
                 let work = self.prepare(workflow);
-                self.spawn(queue_id, "prepare".to_owned(), work);
+                self.spawn(of_run, "prepare".to_owned(), work);
             }
             Action::Launch {
                 telemetry_id,
@@ -97,12 +102,12 @@ impl Actor {
                     return;
                 };
                 let work = launch(Arc::clone(&self.launcher), job);
-                self.spawn(queue_id, format!("launch {telemetry_id}"), work);
+                self.spawn(of_run, format!("launch {telemetry_id}"), work);
             }
             Action::DeleteJob { name, reason } => {
                 tracing::info!(queue.id = %queue_id, job = name, reason, "Deleting a Job");
                 let work = delete_job(Arc::clone(&self.launcher), name.clone());
-                self.spawn(queue_id, format!("delete {name}"), work);
+                self.spawn(of_run, format!("delete job {name}"), work);
             }
             Action::SendStop {
                 telemetry_id,
@@ -124,11 +129,11 @@ impl Actor {
                     }
                     None
                 };
-                self.spawn(queue_id, format!("stop {telemetry_id}"), work);
+                self.spawn(of_run, format!("stop {telemetry_id}"), work);
             }
             Action::DeleteTopics => {
                 let work = delete_topics(self.topics.clone(), workflow.kafka_topic.clone());
-                self.spawn(queue_id, "delete topics".to_owned(), work);
+                self.spawn(of_run, "delete topics".to_owned(), work);
             }
         }
     }
@@ -138,30 +143,41 @@ impl Actor {
         let (name, queue_id) = (name.to_owned(), queue_id.clone());
         tracing::warn!(job = name, queue.id = %queue_id, "Deleting a Job that belongs to nothing any more");
         let work = delete_job(Arc::clone(&self.launcher), name.clone());
-        self.spawn(queue_id, format!("delete {name}"), work);
+        self.spawn((queue_id, 0), format!("delete job {name}"), work);
     }
 
     /// Forgets a workflow that is over and has no Jobs any more: its topics, its events, and last its document, so that
     /// what is left of it after a crash is found again.
     pub(super) fn remove(&mut self, workflow: &Workflow) {
-        let queue_id = workflow.queue_id.clone();
+        let (queue_id, run) = (workflow.queue_id.clone(), workflow.run);
         let key = (queue_id.to_string(), "remove".to_owned());
         if !self.busy.insert(key.clone()) {
             return;
         }
-        let topics = workflow
-            .retention
-            .deleted_at
-            .is_none()
-            .then(|| delete_topics(self.topics.clone(), workflow.kafka_topic.clone()));
+        let has_topics = workflow.retention.deleted_at.is_none() && workflow.kafka_topic.is_some();
+        let topics =
+            has_topics.then(|| delete_topics(self.topics.clone(), workflow.kafka_topic.clone()));
         let (history, workflows) = (self.history.clone(), self.workflows.clone());
-        let slots = Arc::clone(&self.slots);
+        let slots = Arc::clone(&self.broker_slots);
         self.running.spawn(async move {
             let _slot = slots.acquire().await;
-            if let Some(topics) = topics
-                && let Some(Change::TopicsKept(because)) = topics.await
-            {
-                tracing::warn!(queue.id = %queue_id, because, "Its topics stay");
+            if let Some(topics) = topics {
+                match topics.await {
+                    Some(Change::TopicsKept(because)) => {
+                        tracing::warn!(queue.id = %queue_id, because, "Its topics stay");
+                    }
+                    Some(_) => {}
+                    // The brokers are away; it is asked for again.
+                    None => {
+                        return Done {
+                            queue_id,
+                            run,
+                            change: None,
+                            is_removed: false,
+                            key,
+                        };
+                    }
+                }
             }
             let removed = async {
                 history.remove(&queue_id).await?;
@@ -176,6 +192,7 @@ impl Actor {
             };
             Done {
                 queue_id,
+                run,
                 change: None,
                 is_removed,
                 key,
@@ -185,20 +202,25 @@ impl Actor {
 
     fn spawn(
         &mut self,
-        queue_id: QueueId,
+        (queue_id, run): (QueueId, u32),
         what: String,
         work: impl Future<Output = Option<Change>> + Send + 'static,
     ) {
+        let is_about_a_job = what.starts_with("launch") || what.starts_with("delete job");
         let key = (queue_id.to_string(), what);
         if !self.busy.insert(key.clone()) {
             return;
         }
-        let slots = Arc::clone(&self.slots);
+        let slots = Arc::clone(match is_about_a_job {
+            true => &self.job_slots,
+            false => &self.broker_slots,
+        });
         self.running.spawn(async move {
             let _slot = slots.acquire().await;
             let change = work.await;
             Done {
                 queue_id,
+                run,
                 change,
                 is_removed: false,
                 key,
@@ -225,14 +247,14 @@ impl Actor {
                     }
                     Err(error) => {
                         tracing::warn!(%error, "The data topic is not made yet, trying on");
-                        return None;
+                        return Some(Change::PrepareDelayed(error.to_string()));
                     }
                 }
             }
             for start in starts {
                 if let Err(error) = commander.send(&start).await {
                     tracing::warn!(queue.id = start.queue_id, %error, "A start was not sent; it is tried again");
-                    return None;
+                    return Some(Change::PrepareDelayed(error.to_string()));
                 }
             }
             Some(Change::Prepared)

@@ -14,6 +14,7 @@ pub(super) enum Change {
     Event(Position, Box<Event>),
     Admitted,
     Prepared,
+    PrepareDelayed(String),
     PrepareFailed(String),
     LaunchFailed {
         telemetry_id: String,
@@ -28,8 +29,8 @@ pub(super) enum Change {
 pub(super) struct Held<R> {
     pub(super) workflow: Workflow,
     pub(super) revision: R,
-    /// What is not stored yet, with when it happened.
-    unstored: Vec<(Change, TimestampMs)>,
+    /// What is not stored yet, with its run and when it happened.
+    unstored: Vec<(Change, u32, TimestampMs)>,
     /// Whether healing changed it; that is found out again if it is lost.
     is_healed: bool,
 }
@@ -53,7 +54,7 @@ impl<R> Held<R> {
     pub(super) fn change(&mut self, change: Change, now: TimestampMs) -> Applied {
         let applied = apply(&mut self.workflow, &change, now);
         if applied != Applied::Nothing {
-            self.unstored.push((change, now));
+            self.unstored.push((change, self.workflow.run, now));
         }
         applied
     }
@@ -79,8 +80,11 @@ impl<R> Held<R> {
         self.workflow = workflow;
         self.revision = revision;
         self.is_healed = false;
-        for (change, at) in std::mem::take(&mut self.unstored) {
-            self.change(change, at);
+        for (change, run, at) in std::mem::take(&mut self.unstored) {
+            // Events say themselves which run they are of; all else was about that one.
+            if run == self.workflow.run || matches!(change, Change::Event(..)) {
+                self.change(change, at);
+            }
         }
     }
 }
@@ -90,6 +94,7 @@ fn apply(workflow: &mut Workflow, change: &Change, now: TimestampMs) -> Applied 
         Change::Event(position, event) => return workflow.apply(*position, event, now),
         Change::Admitted => workflow.admit(now),
         Change::Prepared => workflow.prepared(now),
+        Change::PrepareDelayed(reason) => workflow.prepare_delayed(reason, now),
         Change::PrepareFailed(reason) => workflow.prepare_failed(reason, now),
         Change::LaunchFailed {
             telemetry_id,

@@ -74,8 +74,7 @@ impl Reading {
     pub(super) async fn next(&mut self) -> Heard {
         match self.heard.recv().await {
             Some(heard) => heard,
-            // It ends only with this.
-            None => std::future::pending().await,
+            None => panic!("the task that reads events has ended"),
         }
     }
 

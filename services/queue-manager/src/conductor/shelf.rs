@@ -27,6 +27,8 @@ const MOST_TRIES: u32 = 10;
 pub(super) struct Shelf {
     workflows: Workflows<Workflow>,
     held: BTreeMap<String, Held<Revision>>,
+    /// Partition of queue-events → behind its last message: what a document has seen beyond that was another topic's.
+    ends: Option<BTreeMap<i32, i64>>,
     /// Those that somebody else had changed when they were last stored.
     rebased: BTreeSet<String>,
     refreshed: TimestampMs,
@@ -41,11 +43,18 @@ impl Shelf {
         let mut shelf = Self {
             workflows: store.workflows(),
             held: BTreeMap::new(),
+            ends: None,
             rebased: BTreeSet::new(),
             refreshed: TimestampMs::now(),
             retire_at: TimestampMs(0),
             topics_kept,
         };
+        shelf.take_in_all().await?;
+        Ok(shelf)
+    }
+
+    /// All that is not over, or is to be forgotten.
+    async fn take_in_all(&mut self) -> Result<(), StoreError> {
         let unfinished = Filter {
             unfinished_only: true,
             ..Filter::default()
@@ -55,11 +64,11 @@ impl Shelf {
             ..Filter::default()
         };
         for filter in [unfinished, to_remove] {
-            for found in shelf.workflows.all(&filter).await? {
-                shelf.take_in(found);
+            for found in self.workflows.all(&filter).await? {
+                self.take_in(found);
             }
         }
-        Ok(shelf)
+        Ok(())
     }
 
     pub(super) fn len(&self) -> usize {
@@ -108,6 +117,8 @@ impl Shelf {
             for found in self.workflows.all(&due).await? {
                 self.take_in(found);
             }
+            // A write may have taken longer than clocks differ.
+            self.take_in_all().await?;
         }
         Ok(())
     }
@@ -117,15 +128,39 @@ impl Shelf {
         let Document {
             key,
             revision,
-            content,
+            mut content,
             ..
         } = found;
+        self.forget_what_was_before(&mut content);
         match self.held.get_mut(&key) {
             Some(held) if held.is_dirty() || held.revision == revision => {}
             Some(held) => held.rebase(content, revision),
             None => {
                 self.held.insert(key, Held::new(content, revision));
             }
+        }
+    }
+
+    /// The feed was opened, and these are the ends of the topic.
+    pub(super) fn opened(&mut self, ends: BTreeMap<i32, i64>) {
+        for held in self.held.values_mut() {
+            held.heal(|workflow| workflow.forget_positions_beyond(&ends));
+        }
+        self.ends = Some(ends);
+    }
+
+    /// The topic has at least a message there.
+    pub(super) fn reached(&mut self, partition: i32, offset: i64) {
+        if let Some(ends) = &mut self.ends {
+            let end = ends.entry(partition).or_default();
+            *end = (*end).max(offset + 1);
+        }
+    }
+
+    /// Of a topic that was made anew, old offsets would hide new events.
+    fn forget_what_was_before(&self, workflow: &mut Workflow) {
+        if let Some(ends) = &self.ends {
+            workflow.forget_positions_beyond(ends);
         }
     }
 
@@ -177,7 +212,7 @@ impl Shelf {
     /// Somebody else was faster: goes on from what they made of it.
     async fn rebase(&mut self, queue_id: &QueueId) -> Result<(), StoreError> {
         for _ in 0..MOST_TRIES {
-            let found = match self.workflows.get(queue_id).await {
+            let mut found = match self.workflows.get(queue_id).await {
                 Ok(found) => found,
                 Err(StoreError::NotFound(_)) => {
                     self.forget(queue_id);
@@ -185,6 +220,7 @@ impl Shelf {
                 }
                 Err(error) => return Err(error),
             };
+            self.forget_what_was_before(&mut found.content);
             let Some(held) = self.held.get_mut(queue_id.as_str()) else {
                 return Ok(());
             };

@@ -108,8 +108,9 @@ impl Watched {
 
     /// All Jobs with their pods.
     pub(super) fn jobs(&self, now: TimestampMs) -> Result<Vec<JobStatus>, LaunchError> {
-        self.check()?;
+        // First: what is broken is a change too, and must not be told again and again.
         *lock(&self.shared.shown) = *self.shared.changes.borrow();
+        self.check()?;
         let mut jobs = self.jobs.state();
         jobs.extend(self.made_and_unheard(&jobs));
         Ok(status::join(&jobs, &self.pods.state(), now))
