@@ -120,17 +120,5 @@ pub fn admit(claims: &[Claim], limits: &Limits) -> Admission {
     admission
 }
 
-/// "3rd in line".
-pub fn in_line(place: usize) -> String {
-    let suffix = match (place % 10, place % 100) {
-        (_, 11..=13) => "th",
-        (1, _) => "st",
-        (2, _) => "nd",
-        (3, _) => "rd",
-        _ => "th",
-    };
-    format!("{place}{suffix} in line")
-}
-
 #[cfg(test)]
 mod tests;

@@ -108,22 +108,6 @@ fn a_stopped_one_frees_its_place() {
     assert_eq!(Claim::of(&waiting), None);
 }
 
-#[test]
-fn places_are_said_as_people_say_them() {
-    for (place, text) in [
-        (1, "1st"),
-        (2, "2nd"),
-        (3, "3rd"),
-        (4, "4th"),
-        (11, "11th"),
-        (12, "12th"),
-        (21, "21st"),
-        (113, "113th"),
-    ] {
-        assert_eq!(in_line(place), format!("{text} in line"));
-    }
-}
-
 proptest! {
     #[test]
     fn limits_hold_and_everyone_gets_a_turn(
