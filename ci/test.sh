@@ -90,7 +90,7 @@ mkdir -p -- "$STREAMFORGE_JOBS"
 stage "needs" ci/needs.sh
 stage "fmt" cargo fmt --all --check
 stage "clippy" cargo clippy --quiet --locked --workspace --all-targets "${features[@]}" -- -D warnings
-stage "tests" cargo test --locked --workspace "${features[@]}" -- --quiet
+stage "tests" cargo test --locked --workspace --no-fail-fast "${features[@]}" -- --quiet
 stage "Apache Kafka" start_kafka
 if ci/kafka.sh status --dir "$kafka_dir" 2>/dev/null; then
     stage "tests on Apache Kafka" on_apache_kafka

@@ -177,6 +177,7 @@ pub struct Workflow {
     #[schema(value_type = i64)]
     pub updated_at: TimestampMs,
     /// Partition of queue-events → last offset that was applied.
+    #[schema(value_type = BTreeMap<String, i64>)]
     pub positions: BTreeMap<i32, i64>,
     /// Events that named no part of it.
     pub unknown_events: u64,
