@@ -186,7 +186,9 @@ async fn pages_that_are_no_pages_are_asked_for_again() {
     for (fault, number) in faults.into_iter().zip(2..) {
         flow.exchange.handle().fail_nth(number, fault);
     }
-    let (loader, writer) = (flow.loader(), flow.writer());
+    // Seven waits that double, with jitter, can add up to more than tests are patient for.
+    let patient = [("RETRY_DEADLINE_SECS", "60")];
+    let (loader, writer) = (flow.worker(LOADER, &patient), flow.worker(WRITER, &patient));
     loader.ends_with(0).await;
     writer.ends_with(0).await;
     flow.assert_complete().await;
