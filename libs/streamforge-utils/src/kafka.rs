@@ -110,7 +110,7 @@ pub fn data_producer_config(kafka: &KafkaConfig, client_id: &str, queue_kib: u32
 }
 
 /// What no retry can mend: wrong credentials, missing rights, a topic or message that the broker refuses.
-const PERMANENT: [RDKafkaErrorCode; 17] = [
+const PERMANENT: [RDKafkaErrorCode; 16] = [
     RDKafkaErrorCode::Authentication,
     RDKafkaErrorCode::SaslAuthenticationFailed,
     RDKafkaErrorCode::UnsupportedSASLMechanism,
@@ -120,7 +120,6 @@ const PERMANENT: [RDKafkaErrorCode; 17] = [
     RDKafkaErrorCode::ClusterAuthorizationFailed,
     RDKafkaErrorCode::InvalidTopic,
     RDKafkaErrorCode::InvalidPartitions,
-    RDKafkaErrorCode::InvalidReplicationFactor,
     RDKafkaErrorCode::InvalidConfig,
     RDKafkaErrorCode::InvalidArgument,
     RDKafkaErrorCode::PolicyViolation,

@@ -1,7 +1,7 @@
 //! Finding topics, waiting for them, making and deleting them.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -20,6 +20,10 @@ use crate::config::KafkaConfig;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a topic that is not there yet is looked for.
 const WAIT_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How long brokers have to say that there are too few of them for a topic before it is believed. They also say so while
+/// none counts as alive, as when the only one was frozen or has just started.
+const TOO_FEW_BROKERS_FOR: Duration = Duration::from_secs(10);
 
 fn options() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT))
@@ -155,6 +159,7 @@ impl Topics {
     /// # Errors
     /// No right to make it, a setting that the broker refuses, or no broker for `deadline`.
     pub async fn ensure(&self, spec: &TopicSpec, deadline: Duration) -> Result<i32, TopicError> {
+        let too_few_since = OnceLock::new();
         self.patiently(deadline, || async {
             if let Some(partitions) = self.partitions(&spec.name).await? {
                 return Ok(partitions);
@@ -162,7 +167,9 @@ impl Topics {
             if !self.kafka.topic_admin {
                 return Err(self.unmade(&spec.name));
             }
-            self.create(spec).await?;
+            self.create(spec)
+                .await
+                .map_err(|error| believed(error, &too_few_since))?;
             tracing::info!(
                 topic = spec.name,
                 partitions = spec.partitions,
@@ -289,5 +296,23 @@ impl Topics {
                 error,
             },
         }
+    }
+}
+
+/// Too few brokers for the replicas that are asked for: no retry mends that once it has stood for a while.
+fn believed(error: TopicError, since: &OnceLock<Instant>) -> TopicError {
+    match error {
+        TopicError::Unavailable {
+            doing,
+            topic,
+            error: error @ KafkaError::AdminOp(RDKafkaErrorCode::InvalidReplicationFactor),
+        } if since.get_or_init(Instant::now).elapsed() >= TOO_FEW_BROKERS_FOR => {
+            TopicError::Refused {
+                doing,
+                topic,
+                reason: error.to_string(),
+            }
+        }
+        other => other,
     }
 }

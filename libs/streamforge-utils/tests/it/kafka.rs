@@ -59,6 +59,29 @@ async fn a_topic_is_deleted_or_it_is_said_that_it_can_not_be() {
 }
 
 #[tokio::test]
+async fn more_replicas_than_brokers_are_refused_once_that_stands() {
+    let (kafka, config, name) = start();
+    if !kafka.is_real() {
+        eprintln!("NOT RUN: this test needs a real broker: run ci/kafka.sh start");
+        return;
+    }
+    let topics = Topics::new(&config, "test").unwrap();
+    let spec = TopicSpec {
+        name,
+        partitions: 1,
+        replication: Some(3),
+        retention_hours: 1,
+    };
+    let hasty = topics.ensure(&spec, Duration::from_secs(2)).await;
+    let error = hasty.unwrap_err();
+    assert!(!error.is_permanent(), "brokers may be starting: {error}");
+    let patient = topics.ensure(&spec, Duration::from_secs(60)).await;
+    let error = patient.unwrap_err();
+    assert!(error.is_permanent(), "{error}");
+    assert!(error.to_string().contains(&spec.name), "{error}");
+}
+
+#[tokio::test]
 async fn a_topic_is_waited_for() {
     let (kafka, config, topic) = start();
     let topics = Topics::new(&config, "test").unwrap();
