@@ -59,7 +59,15 @@ impl Plan {
         }
     }
 
-    /// The same, and the exchange does not answer when it is asked for the third page for the first time: so two
+    /// Two weeks at that pace, 21 pages: for what takes some seconds itself, as stopping a real broker does.
+    pub(crate) fn slow_two_weeks() -> Self {
+        Self {
+            range: "2024-08-01:2024-08-14",
+            ..Self::slow_three_days()
+        }
+    }
+
+    /// Three days, and the exchange does not answer when it is asked for the third page for the first time: so two
     /// pages are published, and the loader is in mid-load until something is done to it.
     pub(crate) fn stalled_three_days() -> Self {
         Self {
