@@ -1,6 +1,12 @@
 //! Whole workflows by queue-manager, asked over REST only, with real processes: whatever is killed in between, it ends
 //! right.
 
+mod failed;
+mod killed;
+mod replicas;
+mod stopped;
+mod whole;
+
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
@@ -22,15 +28,15 @@ use crate::{
 const WORKFLOW_LIMIT: Duration = Duration::from_secs(150);
 
 /// The workflow's parts, and queue-managers that look after it.
-struct Managed {
-    flow: Flow,
+pub(crate) struct Managed {
+    pub(crate) flow: Flow,
     dir: TempDir,
     program: PathBuf,
     group: String,
 }
 
 /// A queue-manager.
-struct Manager {
+pub(crate) struct Manager {
     child: Child,
     url: String,
     http: reqwest::Client,
@@ -38,7 +44,7 @@ struct Manager {
 }
 
 impl Managed {
-    async fn set(plan: Plan) -> Self {
+    pub(crate) async fn set(plan: Plan) -> Self {
         let streamforge = Path::new(env!("CARGO_BIN_EXE_streamforge"));
         let program = streamforge.with_file_name("queue-manager");
         assert!(
@@ -77,7 +83,7 @@ impl Managed {
     }
 
     /// Starts one, and waits until it is ready.
-    async fn manager(&self, name: &str) -> Manager {
+    pub(crate) async fn manager(&self, name: &str) -> Manager {
         let log = self.dir.path().join(format!("{name}.log"));
         let path = |name: &str| self.dir.path().join(name).to_string_lossy().into_owned();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -130,7 +136,7 @@ impl Managed {
     }
 
     /// Asks for the plan's workflow, and takes on its names.
-    async fn start(&mut self, manager: &Manager) {
+    pub(crate) async fn start(&mut self, manager: &Manager) {
         let body = json!({
             "symbol": self.flow.plan.symbol,
             "type": format!("api_candles_{}", self.flow.plan.interval),
@@ -141,7 +147,7 @@ impl Managed {
     }
 
     /// Takes on the names of a workflow.
-    async fn named(&mut self, queue: &Value) {
+    pub(crate) async fn named(&mut self, queue: &Value) {
         self.flow.queue_id = queue["queue_id"].as_str().unwrap().parse().unwrap();
         self.flow.topic = queue["kafka_topic"].as_str().unwrap().to_owned();
         self.flow.collection = queue["workers"][1]["collection_name"]
@@ -154,32 +160,32 @@ impl Managed {
         }
     }
 
-    fn path(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         format!("/queues/{}", self.flow.queue_id)
     }
 
     /// Waits until the workflow's writer has written this much.
-    async fn until_written(&self, manager: &Manager, records: u64) {
+    pub(crate) async fn until_written(&self, manager: &Manager, records: u64) {
         let enough = |queue: &Value| queue["totals"]["written"].as_u64() >= Some(records);
         manager.until("it has written", &self.path(), enough).await;
     }
 
     /// Waits until it has ended; how.
-    async fn ended(&self, manager: &Manager) -> Value {
+    pub(crate) async fn ended(&self, manager: &Manager) -> Value {
         let is_over = |queue: &Value| {
             ["finished", "interrupted", "error"].contains(&queue["status"].as_str().unwrap())
         };
         manager.until("it has ended", &self.path(), is_over).await
     }
 
-    async fn ends_as(&self, manager: &Manager, status: &str) -> Value {
+    pub(crate) async fn ends_as(&self, manager: &Manager, status: &str) -> Value {
         let queue = self.ended(manager).await;
         assert_eq!(queue["status"], status, "{queue:#}\n{}", manager.said());
         queue
     }
 
     /// Kills the process of a worker, as when memory is short.
-    fn kill_worker(&self, service: &str) {
+    pub(crate) fn kill_worker(&self, service: &str) {
         let jobs = fs::read_dir(self.dir.path().join("jobs")).unwrap();
         let job = jobs
             .map(|entry| entry.unwrap().path())
@@ -213,7 +219,7 @@ fn connections(flow: &Flow) -> Vec<(String, String)> {
 }
 
 impl Manager {
-    async fn post(&self, path: &str, body: &Value) -> Value {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Value {
         let request = self.http.post(format!("{}{path}", self.url)).json(body);
         let answer = request.send().await.unwrap();
         let status = answer.status();
@@ -223,7 +229,12 @@ impl Manager {
     }
 
     /// Waits until what is at `path` is as wanted, and gives its `data`.
-    async fn until(&self, what: &str, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn until(
+        &self,
+        what: &str,
+        path: &str,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Value {
         let url = format!("{}{path}", self.url);
         let mut last = Value::Null;
         let looking = async {
@@ -249,144 +260,20 @@ impl Manager {
         last
     }
 
-    fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// Kills it, so that it can tidy up nothing.
-    async fn kill(mut self) {
+    pub(crate) async fn kill(mut self) {
         self.child.kill().await.unwrap();
     }
 
     /// Ends it in order.
-    async fn end(mut self) {
+    pub(crate) async fn end(mut self) {
         let pid = i32::try_from(self.child.id().unwrap()).unwrap();
         kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
         let ended = tokio::time::timeout(LIMIT, self.child.wait()).await;
         assert_eq!(ended.unwrap().unwrap().code(), Some(0), "{}", self.said());
     }
-}
-
-#[tokio::test]
-async fn a_workflow_is_loaded_by_rest_alone() {
-    let mut managed = Managed::set(Plan::three_days()).await;
-    let manager = managed.manager("one").await;
-    managed.start(&manager).await;
-    let queue = managed.ends_as(&manager, "finished").await;
-    managed.flow.assert_complete().await;
-    assert_eq!(queue["totals"]["percentage"], 100.0, "{queue:#}");
-    let events = manager
-        .until(
-            "its events are kept",
-            &format!("{}/events", managed.path()),
-            |page| {
-                page["events"]
-                    .as_array()
-                    .is_some_and(|events| events.len() >= 4)
-            },
-        )
-        .await;
-    let kinds = events["events"].as_array().unwrap().iter();
-    let finished = kinds.filter(|event| event["event"]["event"] == "finished");
-    assert_eq!(finished.count(), 2, "{events:#}");
-    manager.end().await;
-}
-
-#[tokio::test]
-async fn a_manager_that_is_killed_at_any_stage_is_as_if_it_had_waited() {
-    let mut managed = Managed::set(Plan::slow_three_days()).await;
-    let manager = managed.manager("one").await;
-    managed.start(&manager).await;
-    // Before anything is launched, or in the middle of that.
-    manager.kill().await;
-    let manager = managed.manager("two").await;
-    managed.until_written(&manager, 1).await;
-    manager.kill().await;
-    let manager = managed.manager("three").await;
-    managed.until_written(&manager, 1_500).await;
-    manager.kill().await;
-    // Its workers go on without one, and end; what they said meanwhile is read by the next.
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let manager = managed.manager("four").await;
-    managed.ends_as(&manager, "finished").await;
-    managed.flow.assert_complete().await;
-    manager.end().await;
-}
-
-#[tokio::test]
-async fn workers_that_are_killed_are_started_again() {
-    let mut managed = Managed::set(Plan::slow_three_days()).await;
-    let manager = managed.manager("one").await;
-    managed.start(&manager).await;
-    managed.until_written(&manager, 1).await;
-    managed.kill_worker("arango-candles");
-    managed.kill_worker("loader-api-candles");
-    managed.ends_as(&manager, "finished").await;
-    managed.flow.assert_complete().await;
-    manager.end().await;
-}
-
-#[tokio::test]
-async fn a_stopped_workflow_goes_on_in_its_next_run() {
-    let mut managed = Managed::set(Plan::slow_three_days()).await;
-    let manager = managed.manager("one").await;
-    managed.start(&manager).await;
-    managed.until_written(&manager, 1).await;
-    let body = json!({"queue_id": managed.flow.queue_id.as_str(), "drain": true});
-    manager.post("/queues/stop", &body).await;
-    managed.ends_as(&manager, "interrupted").await;
-    managed.flow.assert_stored_is_published().await;
-    manager
-        .post(&format!("{}/retry", managed.path()), &Value::Null)
-        .await;
-    let queue = managed.ends_as(&manager, "finished").await;
-    assert_eq!(queue["run"], 2, "{queue:#}");
-    managed.flow.assert_complete().await;
-    manager.end().await;
-}
-
-#[tokio::test]
-async fn of_two_replicas_one_takes_over_when_the_other_is_killed() {
-    let mut managed = Managed::set(Plan::slow_three_days()).await;
-    let first = managed.manager("one").await;
-    let second = managed.manager("two").await;
-    // Any may serve; the first one has the lease.
-    managed.start(&second).await;
-    managed.until_written(&second, 1).await;
-    first.kill().await;
-    managed.ends_as(&second, "finished").await;
-    managed.flow.assert_complete().await;
-    second.end().await;
-}
-
-#[tokio::test]
-async fn a_worker_that_fails_for_good_ends_its_workflow() {
-    let mut managed = Managed::set(Plan::slow_three_days()).await;
-    let manager = managed.manager("one").await;
-    let kind = format!("api_candles_{}", managed.flow.plan.interval);
-    let body = json!({
-        "symbol": managed.flow.plan.symbol,
-        "time_range": managed.flow.plan.range,
-        "microservices": [
-            {"target": "loader-api-candles", "type": kind},
-            // Not one record may be rejected.
-            {"target": "arango-candles", "type": kind, "env": {"MAX_REJECTED": "0"}},
-        ],
-    });
-    let answer = manager.post("/queues/start-pipeline", &body).await;
-    managed.named(&answer["data"]).await;
-    managed.until_written(&manager, 1).await;
-    let topic = managed.flow.topic.clone();
-    let kafka = &managed.flow.kafka;
-    let put = kafka.publish(&topic, Some(0), "BTCUSDT", "poison", &[]);
-    put.await.unwrap();
-    let queue = managed.ends_as(&manager, "error").await;
-    let reason = queue["reason"].as_str().unwrap();
-    assert!(reason.contains("arango-candles"), "{reason}");
-    let parts = queue["parts"].as_array().unwrap();
-    assert_eq!(
-        parts[0]["status"], "interrupted",
-        "its loader was stopped: {queue:#}"
-    );
-    manager.end().await;
 }
