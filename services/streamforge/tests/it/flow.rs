@@ -67,6 +67,15 @@ impl Plan {
         }
     }
 
+    /// Three days, so slowly that what is done meanwhile can take its time, until [`Flow::hurry`].
+    pub(crate) fn crawling_three_days() -> Self {
+        let latency = Latency::fixed(Duration::from_secs(2));
+        Self {
+            exchange: Exchange::builder().seed(7).latency(latency),
+            ..Self::three_days()
+        }
+    }
+
     /// Three days, and the exchange does not answer when it is asked for the third page for the first time: so two
     /// pages are published, and the loader is in mid-load until something is done to it.
     pub(crate) fn stalled_three_days() -> Self {
@@ -100,6 +109,11 @@ impl Flow {
     }
 
     pub(crate) async fn start_without_topic(plan: Plan) -> Self {
+        Self::start_on(Broker::start().unwrap(), plan).await
+    }
+
+    /// On this broker, without a topic.
+    pub(crate) async fn start_on(kafka: Broker, plan: Plan) -> Self {
         let kind = WorkflowKind::ApiCandles(plan.interval);
         let symbol: Symbol = plan.symbol.parse().unwrap();
         let range: TimeRange = plan.range.parse().unwrap();
@@ -109,7 +123,7 @@ impl Flow {
             exchange.handle().fail_nth(STALLED_REQUEST, Fault::Hang);
         }
         Self {
-            kafka: Broker::start().unwrap(),
+            kafka,
             arango: ArangoServer::builder()
                 .root_password(PASSWORD)
                 .in_memory()
@@ -124,6 +138,11 @@ impl Flow {
             started_at: TimestampMs::now().as_millis() / 1_000,
             logs: TempDir::new().unwrap(),
         }
+    }
+
+    /// From now on the exchange answers at once.
+    pub(crate) fn hurry(&self) {
+        self.exchange.handle().set_latency(Latency::default());
     }
 
     pub(crate) async fn create_topic(&self) {

@@ -3,26 +3,25 @@
 
 mod failed;
 mod killed;
+mod manager;
 mod replicas;
 mod stopped;
 mod whole;
 
 use std::{
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
-    process::Stdio,
     time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use streamforge_devstack::kafka::Broker;
+use streamforge_utils::protocol::QueueId;
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
 
-use crate::{
-    flow::{DATABASE, Flow, PASSWORD, Plan},
-    process::LIMIT,
-};
+use crate::flow::{DATABASE, Flow, PASSWORD, Plan};
+pub(crate) use manager::{Answer, Manager};
 
 /// Several processes are waited for, one after the other.
 const WORKFLOW_LIMIT: Duration = Duration::from_secs(150);
@@ -35,16 +34,45 @@ pub(crate) struct Managed {
     group: String,
 }
 
-/// A queue-manager.
-pub(crate) struct Manager {
-    child: Child,
-    url: String,
-    http: reqwest::Client,
-    log: PathBuf,
+/// The names of one of several workflows, and what it loads.
+#[derive(Debug, Clone)]
+pub(crate) struct Named {
+    queue_id: QueueId,
+    topic: String,
+    collection: String,
+    range: &'static str,
+}
+
+impl Named {
+    pub(crate) fn path(&self) -> String {
+        format!("/queues/{}", self.queue_id)
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        self.queue_id.as_str()
+    }
+}
+
+/// A Job, as its folder tells of it.
+pub(crate) struct Job {
+    pub(crate) name: String,
+    pub(crate) asked: Value,
+    pub(crate) status: Value,
 }
 
 impl Managed {
     pub(crate) async fn set(plan: Plan) -> Self {
+        Self::over(Flow::start_without_topic(plan).await)
+    }
+
+    /// The same on a broker that may be taken away.
+    pub(crate) async fn with_broker_alone(plan: Plan) -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ci/kafka.sh");
+        let kafka = Broker::alone(&script).await.unwrap();
+        Self::over(Flow::start_on(kafka, plan).await)
+    }
+
+    fn over(flow: Flow) -> Self {
         let streamforge = Path::new(env!("CARGO_BIN_EXE_streamforge"));
         let program = streamforge.with_file_name("queue-manager");
         assert!(
@@ -52,7 +80,6 @@ impl Managed {
             "{} is not built: these tests need `cargo test --workspace`, or cargo build -p queue-manager",
             program.display()
         );
-        let flow = Flow::start_without_topic(plan).await;
         let dir = TempDir::new().unwrap();
         // The rights of workers are not those of queue-manager.
         let mut workers = flow.kafka.vars().unwrap();
@@ -84,80 +111,76 @@ impl Managed {
 
     /// Starts one, and waits until it is ready.
     pub(crate) async fn manager(&self, name: &str) -> Manager {
-        let log = self.dir.path().join(format!("{name}.log"));
+        self.manager_with(name, &[]).await
+    }
+
+    /// The same, with other settings.
+    pub(crate) async fn manager_with(&self, name: &str, changes: &[(&str, &str)]) -> Manager {
         let path = |name: &str| self.dir.path().join(name).to_string_lossy().into_owned();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = port.local_addr().unwrap().to_string();
-        drop(port);
         let mut vars = self.flow.kafka.manager_vars().unwrap();
         vars.extend(connections(&self.flow));
+        let (jobs, worker_env) = (path("jobs"), path("worker.env"));
         let own = [
-            ("LAUNCHER", "process".to_owned()),
-            ("JOBS_DIR", path("jobs")),
-            ("WORKER_ENV_FILE", path("worker.env")),
-            ("API_LISTEN", address.clone()),
-            ("RECONCILE_INTERVAL_SECS", "1".to_owned()),
+            ("LAUNCHER", "process"),
+            ("JOBS_DIR", &jobs),
+            ("WORKER_ENV_FILE", &worker_env),
+            ("RECONCILE_INTERVAL_SECS", "1"),
             // The broker is shared, the database is not.
-            ("QUEUE_EVENTS_GROUP", self.group.clone()),
-            ("LEASE_SECS", "3".to_owned()),
-            ("STOP_GRACE_SECS", "40".to_owned()),
+            ("QUEUE_EVENTS_GROUP", &self.group),
+            ("LEASE_SECS", "5"),
+            ("STOP_GRACE_SECS", "40"),
             (
                 "LOG_LEVEL",
-                "info,queue_manager=debug,queue_manager::observe=warn".to_owned(),
+                "info,queue_manager=debug,queue_manager::observe=warn",
             ),
-            ("LOG_FORMAT", "text".to_owned()),
+            ("LOG_FORMAT", "text"),
         ];
-        let child = Command::new(&self.program)
-            .env_clear()
-            .envs(vars)
-            .envs(own)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(
-                File::options()
-                    .create(true)
-                    .append(true)
-                    .open(&log)
-                    .unwrap(),
-            )
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let manager = Manager {
-            child,
-            url: format!("http://{address}"),
-            http: reqwest::Client::builder().no_proxy().build().unwrap(),
-            log,
-        };
-        manager
-            .until("it is ready", "/health/ready", |_| true)
-            .await;
-        manager
+        let all = own.iter().chain(changes).copied().map(owned);
+        vars.extend(all);
+        let log = self.dir.path().join(format!("{name}.log"));
+        Manager::start(&self.program, vars, log).await
     }
 
     /// Asks for the plan's workflow, and takes on its names.
-    pub(crate) async fn start(&mut self, manager: &Manager) {
+    pub(crate) async fn start(&mut self, manager: &Manager) -> Named {
+        self.start_range(manager, self.flow.plan.range).await
+    }
+
+    /// Asks for the plan's workflow over another range, and takes on its names.
+    pub(crate) async fn start_range(&mut self, manager: &Manager, range: &'static str) -> Named {
         let body = json!({
             "symbol": self.flow.plan.symbol,
             "type": format!("api_candles_{}", self.flow.plan.interval),
-            "time_range": self.flow.plan.range,
+            "time_range": range,
         });
         let answer = manager.post("/queues/start", &body).await;
-        self.named(&answer["data"]["queues"][0]).await;
+        self.flow.plan.range = range;
+        self.named(&answer["data"]["queues"][0]).await
     }
 
-    /// Takes on the names of a workflow.
-    pub(crate) async fn named(&mut self, queue: &Value) {
-        self.flow.queue_id = queue["queue_id"].as_str().unwrap().parse().unwrap();
-        self.flow.topic = queue["kafka_topic"].as_str().unwrap().to_owned();
-        self.flow.collection = queue["workers"][1]["collection_name"]
-            .as_str()
-            .unwrap()
-            .to_owned();
+    /// Takes on the names of a workflow that was just asked for.
+    pub(crate) async fn named(&mut self, queue: &Value) -> Named {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let named = Named {
+            queue_id: text(&queue["queue_id"]).parse().unwrap(),
+            topic: text(&queue["kafka_topic"]),
+            collection: text(&queue["workers"][1]["collection_name"]),
+            range: self.flow.plan.range,
+        };
+        self.turn_to(&named);
         if !self.flow.kafka.is_real() {
             // There queue-manager can make none.
             self.flow.create_topic().await;
         }
+        named
+    }
+
+    /// From now on it is about this one of several workflows.
+    pub(crate) fn turn_to(&mut self, named: &Named) {
+        self.flow.queue_id = named.queue_id.clone();
+        self.flow.topic.clone_from(&named.topic);
+        self.flow.collection.clone_from(&named.collection);
+        self.flow.plan.range = named.range;
     }
 
     pub(crate) fn path(&self) -> String {
@@ -186,17 +209,61 @@ impl Managed {
 
     /// Kills the process of a worker, as when memory is short.
     pub(crate) fn kill_worker(&self, service: &str) {
-        let jobs = fs::read_dir(self.dir.path().join("jobs")).unwrap();
-        let job = jobs
-            .map(|entry| entry.unwrap().path())
-            .find(|path| path.to_string_lossy().contains(service))
+        self.signal_worker(service, Signal::KILL);
+    }
+
+    /// Sends this to the last process of a worker.
+    pub(crate) fn signal_worker(&self, service: &str, signal: Signal) {
+        let job = self
+            .jobs()
+            .into_iter()
+            .rfind(|job| job.name.contains(service))
             .unwrap();
-        let status: Value =
-            serde_json::from_slice(&fs::read(job.join("status.json")).unwrap()).unwrap();
-        let starts = status["starts"].as_array().unwrap();
+        let starts = job.status["starts"].as_array().unwrap();
         let pid = starts.last().unwrap()["process"]["pid"].as_i64().unwrap();
         let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-        kill_process(pid, Signal::KILL).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// Where the folders of all Jobs are.
+    pub(crate) fn jobs_dir(&self) -> PathBuf {
+        self.dir.path().join("jobs")
+    }
+
+    /// The Jobs of the workflow, by name.
+    pub(crate) fn jobs(&self) -> Vec<Job> {
+        let read = |path: PathBuf| -> Option<Value> {
+            serde_json::from_slice(&fs::read(path).ok()?).unwrap()
+        };
+        let mut jobs: Vec<Job> = fs::read_dir(self.jobs_dir())
+            .unwrap()
+            .filter_map(|entry| {
+                let folder = entry.unwrap().path();
+                let name = folder.file_name()?.to_str()?.to_owned();
+                // One that begins with a point is being made or removed.
+                (!name.starts_with('.')).then_some(())?;
+                Some(Job {
+                    name,
+                    asked: read(folder.join("job.json"))?,
+                    status: read(folder.join("status.json"))?,
+                })
+            })
+            .filter(|job| job.asked["queue_id"] == self.flow.queue_id.as_str())
+            .collect();
+        jobs.sort_by(|one, other| one.name.cmp(&other.name));
+        jobs
+    }
+
+    /// Each worker had one Job, and that one process.
+    pub(crate) fn assert_started_once(&self) {
+        let jobs = self.jobs();
+        let names: Vec<&str> = jobs.iter().map(|job| job.name.as_str()).collect();
+        assert_eq!(names.len(), 2, "a loader and a writer: {names:?}");
+        for job in &jobs {
+            let starts = job.status["starts"].as_array().unwrap().len();
+            let seen = (&job.asked["attempt"], starts);
+            assert_eq!(seen, (&json!(1), 1), "{}: {:#}", job.name, job.status);
+        }
     }
 }
 
@@ -216,64 +283,4 @@ fn connections(flow: &Flow) -> Vec<(String, String)> {
     ]
     .map(owned)
     .to_vec()
-}
-
-impl Manager {
-    pub(crate) async fn post(&self, path: &str, body: &Value) -> Value {
-        let request = self.http.post(format!("{}{path}", self.url)).json(body);
-        let answer = request.send().await.unwrap();
-        let status = answer.status();
-        let text = answer.text().await.unwrap();
-        assert!(status.is_success(), "{status}: {text}\n{}", self.said());
-        serde_json::from_str(&text).unwrap()
-    }
-
-    /// Waits until what is at `path` is as wanted, and gives its `data`.
-    pub(crate) async fn until(
-        &self,
-        what: &str,
-        path: &str,
-        wanted: impl Fn(&Value) -> bool,
-    ) -> Value {
-        let url = format!("{}{path}", self.url);
-        let mut last = Value::Null;
-        let looking = async {
-            loop {
-                if let Ok(answer) = self.http.get(&url).send().await
-                    && answer.status().is_success()
-                    && let Ok(body) = answer.json::<Value>().await
-                {
-                    last = body["data"].clone();
-                    if wanted(&last) {
-                        return;
-                    }
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        let looked = tokio::time::timeout(WORKFLOW_LIMIT, looking).await;
-        assert!(
-            looked.is_ok(),
-            "not until {what} within {WORKFLOW_LIMIT:?}: {last:#}\n{}",
-            self.said()
-        );
-        last
-    }
-
-    pub(crate) fn said(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
-    }
-
-    /// Kills it, so that it can tidy up nothing.
-    pub(crate) async fn kill(mut self) {
-        self.child.kill().await.unwrap();
-    }
-
-    /// Ends it in order.
-    pub(crate) async fn end(mut self) {
-        let pid = i32::try_from(self.child.id().unwrap()).unwrap();
-        kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
-        let ended = tokio::time::timeout(LIMIT, self.child.wait()).await;
-        assert_eq!(ended.unwrap().unwrap().code(), Some(0), "{}", self.said());
-    }
 }

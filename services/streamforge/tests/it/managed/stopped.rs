@@ -7,7 +7,7 @@ use crate::flow::Plan;
 
 #[tokio::test]
 async fn a_stopped_workflow_goes_on_in_its_next_run() {
-    let mut managed = Managed::set(Plan::slow_three_days()).await;
+    let mut managed = Managed::set(Plan::stalled_three_days()).await;
     let manager = managed.manager("one").await;
     managed.start(&manager).await;
     managed.until_written(&manager, 1).await;
