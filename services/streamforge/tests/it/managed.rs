@@ -2,6 +2,7 @@
 //! right.
 
 mod failed;
+mod frozen;
 mod killed;
 mod manager;
 mod replicas;
