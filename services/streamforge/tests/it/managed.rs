@@ -7,6 +7,7 @@ mod killed;
 mod manager;
 mod replicas;
 mod stopped;
+mod storms;
 mod whole;
 
 use std::{
