@@ -16,6 +16,8 @@ mod killed;
 mod managed;
 mod poison;
 mod process;
+#[path = "../chaos/proxy.rs"]
+mod proxy;
 mod queue;
 mod recorded;
 mod stethoscope;
