@@ -1,6 +1,7 @@
 //! Whole workflows by queue-manager, asked over REST only, with real processes: whatever is killed in between, it ends
 //! right.
 
+mod asked;
 mod away;
 mod failed;
 mod frozen;
