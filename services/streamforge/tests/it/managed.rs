@@ -10,6 +10,7 @@ mod manager;
 mod replicas;
 mod stopped;
 mod storms;
+mod turns;
 mod whole;
 
 use std::{
