@@ -3,16 +3,12 @@
 mod check;
 mod pipeline;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use streamforge_utils::protocol::{
-    Command, CommandKind, QueueId, Symbol, TimeRange, TimestampMs, WorkflowKind, job_name,
-};
+use streamforge_utils::protocol::{QueueId, Symbol, TimeRange, TimestampMs, WorkflowKind};
 
 pub use check::Planner;
-
-use crate::launcher::JobSpec;
 
 /// What a worker does in its workflow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -75,38 +71,6 @@ pub struct PlannedWorker {
     pub is_historical: bool,
 }
 
-impl Plan {
-    /// The next run of these workers, by their telemetry ids: new Jobs under new names, everything else as it was.
-    #[must_use]
-    pub fn next_run(&self, again: &[&str]) -> Self {
-        let run = self.run + 1;
-        let chosen = self.workers.iter();
-        let chosen = chosen.filter(|worker| again.contains(&worker.telemetry_id.as_str()));
-        let workers = chosen.map(|worker| PlannedWorker {
-            job_name: job_name(
-                &worker.target,
-                &self.symbol,
-                &self.queue_id,
-                worker.nth(),
-                run,
-            ),
-            ..worker.clone()
-        });
-        Self {
-            run,
-            workers: workers.collect(),
-            ..self.clone()
-        }
-    }
-
-    /// One `start` a worker, which tells whoever listens what was launched.
-    pub fn start_commands(&self, sent_at: TimestampMs) -> Vec<Command> {
-        let each = self.workers.iter();
-        each.map(|worker| worker.start_command(self, sent_at))
-            .collect()
-    }
-}
-
 impl PlannedWorker {
     /// Which of its service it is, from 1: the number at the end of its telemetry id.
     pub(crate) fn nth(&self) -> u32 {
@@ -116,55 +80,6 @@ impl PlannedWorker {
         });
         number.unwrap_or(1)
     }
-
-    /// The `start` of this worker.
-    pub fn start_command(&self, plan: &Plan, sent_at: TimestampMs) -> Command {
-        Command {
-            run: Some(plan.run),
-            target: Some(self.telemetry_id.clone()),
-            sent_at: Some(seconds(sent_at)),
-            symbol: Some(plan.symbol.to_string()),
-            kind: Some(plan.kind.to_string()),
-            time_range: plan.time_range.as_ref().map(ToString::to_string),
-            kafka_topic: plan.kafka_topic.clone(),
-            collection_name: self.collection_name.clone(),
-            telemetry_id: Some(self.telemetry_id.clone()),
-            image: Some(self.image.clone()),
-            ..Command::new(CommandKind::Start, plan.queue_id.as_str())
-        }
-    }
-
-    /// Its Job: which of this run, from 1, when a `stop` began to count for this run, and how long a worker of the past
-    /// may take.
-    pub fn job(
-        &self,
-        plan: &Plan,
-        attempt: u32,
-        started_at: TimestampMs,
-        deadline: Option<Duration>,
-    ) -> JobSpec {
-        let mut env = self.env.clone();
-        env.insert("RUN".to_owned(), plan.run.to_string());
-        env.insert(
-            "QUEUE_STARTED_AT".to_owned(),
-            seconds(started_at).to_string(),
-        );
-        JobSpec {
-            name: self.job_name.clone(),
-            queue_id: plan.queue_id.clone(),
-            run: plan.run,
-            attempt,
-            target: self.target.clone(),
-            telemetry_id: self.telemetry_id.clone(),
-            image: self.image.clone(),
-            env,
-            deadline: deadline.filter(|_| self.is_historical),
-        }
-    }
-}
-
-fn seconds(instant: TimestampMs) -> f64 {
-    instant.as_millis() as f64 / 1_000.0
 }
 
 #[cfg(test)]

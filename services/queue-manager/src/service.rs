@@ -9,7 +9,7 @@ mod start;
 
 use std::sync::Arc;
 
-use streamforge_utils::protocol::{QueueId, TimestampMs, job_name};
+use streamforge_utils::protocol::{QueueId, TimestampMs};
 use tokio::sync::Notify;
 
 use crate::{
@@ -112,12 +112,7 @@ impl Service {
     pub async fn retry(&self, queue_id: &QueueId) -> Result<Workflow, ApiError> {
         let mut refused = None;
         let stored = self.workflows.update(queue_id, |workflow| {
-            let (symbol, id) = (workflow.symbol.clone(), workflow.queue_id.clone());
-            let begun = workflow.begin_retry(
-                |worker, run| job_name(&worker.target, &symbol, &id, worker.nth(), run),
-                TimestampMs::now(),
-            );
-            refused = begun.err();
+            refused = workflow.begin_retry(TimestampMs::now()).err();
             refused.is_none()
         });
         let stored = stored.await.map_err(|error| of_queue(queue_id, error))?;

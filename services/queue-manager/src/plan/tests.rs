@@ -1,5 +1,7 @@
 //! Plans as a whole, and every way in which a request can be wrong.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -7,6 +9,7 @@ use super::*;
 use crate::{
     launcher::JobSpec,
     request::{FieldErrors, LONGEST_VALUE},
+    state::{Status, Workflow},
     targets::TARGETS,
 };
 
@@ -251,19 +254,37 @@ fn writers_of_one_collection_share_partitions_and_have_names_of_their_own() {
 
 #[test]
 fn the_next_run_has_new_jobs_of_the_same_workers() {
-    let first = plan(&two_writers(json!({}), json!({}))).unwrap();
-    let second = first.next_run(&["arango-candles__abc123-2"]);
-    assert_eq!((second.run, &second.queue_id), (2, &first.queue_id));
-    let [worker] = second.workers.as_slice() else {
-        panic!("{second:?}")
-    };
-    assert_eq!(worker.telemetry_id, "arango-candles__abc123-2");
-    assert_eq!(worker.job_name, "job-arango-candles-btcusdt-abc123-2-r2");
-    let third = second.next_run(&["arango-candles__abc123-2"]);
-    assert_eq!(
-        third.workers[0].job_name,
-        "job-arango-candles-btcusdt-abc123-2-r3"
-    );
+    const SECOND: &str = "arango-candles__abc123-2";
+    let plan = plan(&two_writers(json!({}), json!({}))).unwrap();
+    let mut workflow = Workflow::new(&plan, "process", plan.launched);
+    for run in 2..4 {
+        for part in &mut workflow.parts {
+            let status = match part.telemetry_id.as_str() {
+                SECOND => Status::Error,
+                _ => Status::Finished,
+            };
+            part.end(status, None, plan.launched);
+        }
+        workflow.refresh();
+        workflow.begin_retry(plan.launched).unwrap();
+        let names: Vec<&str> = workflow
+            .parts
+            .iter()
+            .map(|part| part.job_name.as_str())
+            .collect();
+        let second = format!("job-arango-candles-btcusdt-abc123-2-r{run}");
+        assert_eq!(
+            names,
+            [
+                "job-loader-api-candles-btcusdt-abc123",
+                "job-arango-candles-btcusdt-abc123",
+                second.as_str(),
+            ]
+        );
+        let job = workflow.job(SECOND, 1, Duration::from_secs(60)).unwrap();
+        assert_eq!((job.run, job.name), (run, second));
+        assert_eq!(job.env["RUN"], run.to_string());
+    }
 }
 
 #[test]
@@ -275,9 +296,11 @@ fn every_variable_of_a_job_is_one_that_its_worker_reads_and_takes() {
         dummy(json!({"DUMMY_PUBLISH_RATE": 10, "TOPIC_PARTITIONS": 3})),
     ] {
         let plan = plan(&body).unwrap();
+        let workflow = Workflow::new(&plan, "process", plan.launched);
         for worker in &plan.workers {
-            let deadline = Some(Duration::from_secs(60));
-            let JobSpec { env, deadline, .. } = worker.job(&plan, 1, plan.launched, deadline);
+            let deadline = Duration::from_secs(60);
+            let job = workflow.job(&worker.telemetry_id, 1, deadline).unwrap();
+            let JobSpec { env, deadline, .. } = job;
             let target = TARGETS
                 .iter()
                 .find(|target| target.service == worker.target)

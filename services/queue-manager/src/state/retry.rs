@@ -11,10 +11,10 @@
 //! - A loader that finished runs again in one case: its topic was deleted and a writer still needs it. The committed
 //!   offsets went with the topic.
 
-use streamforge_utils::protocol::TimestampMs;
+use streamforge_utils::protocol::{TimestampMs, job_name};
 
 use super::{Part, Retention, Status, Workflow};
-use crate::plan::{PlannedWorker, Role};
+use crate::plan::Role;
 
 /// Why there is no next run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -62,15 +62,11 @@ impl Workflow {
         Ok(parts)
     }
 
-    /// Begins the next run, which waits for its turn like a new workflow. `job_name` gives a worker's Job in a run.
+    /// Begins the next run, which waits for its turn like a new workflow. Its Jobs have names of their own.
     ///
     /// # Errors
     /// There is no next run; nothing was changed.
-    pub fn begin_retry(
-        &mut self,
-        job_name: impl Fn(&PlannedWorker, u32) -> String,
-        now: TimestampMs,
-    ) -> Result<(), NoRetry> {
+    pub fn begin_retry(&mut self, now: TimestampMs) -> Result<(), NoRetry> {
         let again: Vec<String> = self
             .retryable_parts()?
             .into_iter()
@@ -80,7 +76,13 @@ impl Workflow {
         for part in &mut self.parts {
             if again.contains(&part.telemetry_id) {
                 let mut worker = part.worker();
-                worker.job_name = job_name(&worker, self.run);
+                worker.job_name = job_name(
+                    &worker.target,
+                    &self.symbol,
+                    &self.queue_id,
+                    worker.nth(),
+                    self.run,
+                );
                 *part = Part::new(&worker, self.run);
             }
         }

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use streamforge_utils::protocol::{Event, EventKind, InterruptReason, TimestampMs};
 
 use super::*;
-use crate::{launcher::LaunchError, plan::PlannedWorker};
+use crate::launcher::LaunchError;
 
 mod fixtures;
 mod storm;
@@ -356,8 +356,7 @@ fn a_retry_runs_what_did_not_finish() {
         workflow.refresh();
         assert_eq!(workflow.retryable_parts().unwrap(), again, "{parts:?}");
 
-        let name = |worker: &PlannedWorker, run| format!("{}-r{run}", worker.job_name);
-        workflow.begin_retry(name, at(30)).unwrap();
+        workflow.begin_retry(at(30)).unwrap();
         assert_eq!(
             (workflow.run, workflow.status),
             (2, Status::Pending),

@@ -213,9 +213,7 @@ fn a_worker_of_an_earlier_run_ends_before_the_next_begins() {
     let (mut workflow, mut feed, mut jobs) = running();
     feed.say(&mut workflow, failed(LOADER, 1, false));
     feed.say(&mut workflow, failed(WRITER, 2, false));
-    workflow
-        .begin_retry(|worker, run| format!("{}-r{run}", worker.job_name), at(9))
-        .unwrap();
+    workflow.begin_retry(at(9)).unwrap();
     workflow.admit(at(9));
     workflow.prepared(at(9));
     (jobs[1].phase, jobs[1].alive) = (JobPhase::Failed, 0);
