@@ -6,7 +6,7 @@ use loader_api_candles::config::ApiUrl;
 use serde::Deserialize;
 use streamforge_utils::config::{Faults, Seconds, Section, TopicName, Variable, Within};
 
-use super::values::{Images, KubernetesName, Listen, SecretKey};
+use super::values::{Images, KubernetesName, LabelValue, Listen, SecretKey};
 
 /// `LAUNCHER`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -95,6 +95,9 @@ pub struct JobsConfig {
     pub stop_jobs_at_exit: bool,
     /// Where Jobs are made; None: where queue-manager itself runs. Read from `K8S_NAMESPACE`.
     pub k8s_namespace: Option<KubernetesName>,
+    /// Tells installations in one namespace apart: each takes for its own, and deletes if its database does not know them,
+    /// the Jobs of its instance only. Read from `K8S_INSTANCE`.
+    pub k8s_instance: LabelValue,
     /// Common environment of all workers. Read from `K8S_CONFIG_MAP`.
     pub k8s_config_map: KubernetesName,
     /// Passwords of all workers. Read from `K8S_SECRET`.
@@ -119,7 +122,7 @@ impl Section for JobsConfig {
             "the path of a folder",
             "/var/lib/streamforge/jobs",
         )
-        .means("where processes have their logs and exit codes; needed with LAUNCHER=process"),
+        .means("where processes have their logs and exit codes, a folder for each database; needed with LAUNCHER=process"),
         Variable::optional(
             "WORKER_PROGRAM",
             "the path of a program",
@@ -146,6 +149,13 @@ impl Section for JobsConfig {
         )
         .otherwise("its own")
         .means("where Jobs are made"),
+        Variable::optional(
+            "K8S_INSTANCE",
+            "1 to 63 of a-z A-Z 0-9 - _ . with a letter or digit at both ends",
+            "streamforge-staging",
+        )
+        .default("streamforge")
+        .means("label app.kubernetes.io/instance of its Jobs: another one for each database in a namespace"),
         Variable::optional(
             "K8S_CONFIG_MAP",
             "a name of a-z 0-9 - with up to 63",

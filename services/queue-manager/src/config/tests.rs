@@ -55,6 +55,8 @@ fn a_workers_own_settings_are_none_of_ours() {
 
 #[test]
 fn each_bad_value_is_one_fault() {
+    // One more than a label holds.
+    const LONG: &str = "0123456789012345678901234567890123456789012345678901234567890123";
     for (changes, name, part) in [
         (
             &[("API_LISTEN", "8080")][..],
@@ -85,6 +87,9 @@ fn each_bad_value_is_one_fault() {
         ),
         (&[("K8S_NAMESPACE", "Prod")], "K8S_NAMESPACE", "a-z"),
         (&[("K8S_SECRET", "a_b")], "K8S_SECRET", "a-z"),
+        (&[("K8S_INSTANCE", "a/b")], "K8S_INSTANCE", "1 to 63"),
+        (&[("K8S_INSTANCE", "staging-")], "K8S_INSTANCE", "1 to 63"),
+        (&[("K8S_INSTANCE", LONG)], "K8S_INSTANCE", "1 to 63"),
         (&[("IMAGE_REGISTRY", "a b")], "IMAGE_REGISTRY", "a-z"),
         (&[("IMAGE_TAG", "a/b")], "IMAGE_TAG", "up to 128"),
         (&[("IMAGES_ALLOWED", "a*b")], "IMAGES_ALLOWED", "prefixes"),

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use serde::Deserialize;
 
+use crate::launcher::kubernetes::is_label_value;
+
 /// Address and port to listen on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
@@ -86,6 +88,31 @@ impl TryFrom<String> for KubernetesName {
             Ok(Self(name))
         } else {
             Err("no name of a Kubernetes object".to_owned())
+        }
+    }
+}
+
+/// The value of a label in Kubernetes.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct LabelValue(String);
+
+impl LabelValue {
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for LabelValue {
+    type Error = String;
+
+    /// Kubernetes also takes an empty one, by which nothing could be told apart.
+    fn try_from(value: String) -> Result<Self, Self::Error> {
+        if !value.is_empty() && is_label_value(&value) {
+            Ok(Self(value))
+        } else {
+            Err("no value of a label".to_owned())
         }
     }
 }

@@ -25,6 +25,7 @@ use kube::{
 };
 use streamforge_utils::protocol::TimestampMs;
 
+pub(crate) use self::identity::is_label_value;
 pub use self::{
     client::{client, config},
     job::{JobSettings, SecretKey, job},

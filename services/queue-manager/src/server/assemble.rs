@@ -302,6 +302,7 @@ fn kubernetes_settings(config: &Config) -> anyhow::Result<KubernetesSettings> {
             kafka_ca: jobs.k8s_kafka_ca.as_ref().map(key),
             arango_ca: jobs.k8s_arango_ca.as_ref().map(key),
             on_worker_nodes: jobs.k8s_node_selector,
+            instance: jobs.k8s_instance.as_str().to_owned(),
             overrides,
             ..JobSettings::default()
         },
@@ -331,4 +332,29 @@ fn lease_times(config: &HealConfig) -> LeaseTimes {
 
 fn usize_of(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_installation_has_its_instance_from_its_settings() {
+        let instance_of = |changes: &[(&str, &str)]| {
+            let good = [
+                ("KAFKA_BOOTSTRAP_SERVERS", "kafka:9092"),
+                ("ARANGO_URL", "https://arangodb:8529"),
+                ("ARANGO_DB", "streamforge"),
+                ("ARANGO_USER", "queue-manager"),
+                ("ARANGO_PASSWORD", "hunter2"),
+            ];
+            let pairs = good.iter().chain(changes);
+            let vars = pairs.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            let config = Config::from_vars(&vars.collect()).unwrap();
+            kubernetes_settings(&config).unwrap().job.instance
+        };
+        assert_eq!(instance_of(&[]), JobSettings::default().instance);
+        let staging = [("K8S_INSTANCE", "streamforge-staging")];
+        assert_eq!(instance_of(&staging), "streamforge-staging");
+    }
 }

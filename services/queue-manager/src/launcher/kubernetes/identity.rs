@@ -136,7 +136,7 @@ pub(super) fn label_value(text: &str) -> String {
 }
 
 /// Whether Kubernetes takes this text as a label's value.
-pub(super) fn is_label_value(text: &str) -> bool {
+pub(crate) fn is_label_value(text: &str) -> bool {
     let ends = |letter: Option<u8>| letter.is_none_or(|letter| letter.is_ascii_alphanumeric());
     text.len() <= LABEL_MAX
         && text

@@ -228,6 +228,17 @@ async fn installations_in_one_namespace_do_not_see_each_other() {
     until_job(&first, |_| true).await;
     let seen = until(&second, |_| true).await;
     assert_eq!(seen, []);
+    let theirs = JobSpec {
+        name: "job-loader-api-candles-btcusdt-xyz789".to_owned(),
+        ..spec()
+    };
+    second.launch(&theirs).await.unwrap();
+    let seen = until(&second, |jobs| !jobs.is_empty()).await;
+    let names: Vec<_> = seen.iter().map(|job| job.name.as_str()).collect();
+    assert_eq!(names, [theirs.name.as_str()]);
+    let seen = until(&first, |_| true).await;
+    let names: Vec<_> = seen.iter().map(|job| job.name.as_str()).collect();
+    assert_eq!(names, [LOADER]);
     // One that begins later sees what the first one made.
     until_job(&launcher(&server), |_| true).await;
 }
