@@ -5,11 +5,13 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use streamforge_utils::protocol::{QueueId, TimestampMs, WorkflowKind};
+use utoipa::ToSchema;
 
 use crate::{
     plan::Role,
-    state::{Part, Workflow},
+    state::{Status, Workflow},
 };
 
 /// How much may run at once.
@@ -39,16 +41,52 @@ pub struct Claim {
 impl Claim {
     /// Of a workflow; None if it is final, and so takes nothing.
     pub fn of(workflow: &Workflow) -> Option<Self> {
-        if workflow.status.is_final() {
+        let parts = workflow.parts.iter().map(|part| (part.role, part.status));
+        Claimant {
+            queue_id: workflow.queue_id.clone(),
+            kind: workflow.kind,
+            status: workflow.status,
+            queued_at: workflow.queued_at,
+            admitted_at: workflow.admitted_at,
+            parts: parts
+                .map(|(role, status)| ClaimantPart { role, status })
+                .collect(),
+        }
+        .claim()
+    }
+}
+
+/// A workflow as far as its claim goes: all that is read of its document to know the row.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Claimant {
+    queue_id: QueueId,
+    #[serde(rename = "type")]
+    kind: WorkflowKind,
+    status: Status,
+    queued_at: TimestampMs,
+    admitted_at: Option<TimestampMs>,
+    parts: Vec<ClaimantPart>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct ClaimantPart {
+    role: Role,
+    status: Status,
+}
+
+impl Claimant {
+    /// Its claim; None if it is final, and so takes nothing.
+    pub fn claim(self) -> Option<Claim> {
+        if self.status.is_final() {
             return None;
         }
-        let loads = |part: &&Part| part.role == Role::Loader && !part.is_final();
-        Some(Self {
-            queue_id: workflow.queue_id.clone(),
-            queued_at: workflow.queued_at,
-            is_admitted: workflow.admitted_at.is_some(),
-            exchange: exchange_of(workflow.kind),
-            loaders: workflow.parts.iter().filter(loads).count(),
+        let loads = |part: &&ClaimantPart| part.role == Role::Loader && !part.status.is_final();
+        Some(Claim {
+            is_admitted: self.admitted_at.is_some(),
+            exchange: exchange_of(self.kind),
+            loaders: self.parts.iter().filter(loads).count(),
+            queue_id: self.queue_id,
+            queued_at: self.queued_at,
         })
     }
 }
@@ -65,13 +103,34 @@ fn exchange_of(kind: WorkflowKind) -> Option<&'static str> {
     }
 }
 
+/// What a workflow waits for that waits for its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum WaitsFor {
+    /// A place among those that run: `MAX_WORKFLOWS`.
+    Place,
+    /// The exchange, which others load from: `MAX_LOADERS`.
+    Exchange,
+}
+
+/// Where a workflow stands in the row of those that wait for their turn, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Turn {
+    /// How many wait before it.
+    pub before: usize,
+    /// What it waits for.
+    pub waits_for: WaitsFor,
+    /// How many workflows may run at a time, or how many loaders may ask the exchange.
+    pub limit: usize,
+}
+
 /// Who may start, and who waits.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Admission {
     /// Those that may start now, in order.
     pub start: Vec<QueueId>,
-    /// Those that wait, each with its place, from 1.
-    pub waiting: BTreeMap<QueueId, usize>,
+    /// Those that wait.
+    pub waiting: BTreeMap<QueueId, Turn>,
 }
 
 /// Decides from the claims of all workflows that are not final, in any order.
@@ -113,8 +172,16 @@ pub fn admit(claims: &[Claim], limits: &Limits) -> Admission {
             }
             admission.start.push(claim.queue_id.clone());
         } else {
-            let place = admission.waiting.len() + 1;
-            admission.waiting.insert(claim.queue_id.clone(), place);
+            let (waits_for, limit) = match has_turn {
+                true => (WaitsFor::Place, limits.workflows),
+                false => (WaitsFor::Exchange, limits.loaders_per_exchange),
+            };
+            let turn = Turn {
+                before: admission.waiting.len(),
+                waits_for,
+                limit,
+            };
+            admission.waiting.insert(claim.queue_id.clone(), turn);
         }
     }
     admission

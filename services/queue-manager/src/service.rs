@@ -5,6 +5,7 @@
 
 mod once;
 mod read;
+mod row;
 mod start;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use streamforge_utils::protocol::{QueueId, TimestampMs};
 use tokio::sync::Notify;
 
 use crate::{
+    admission::Limits,
     error::ApiError,
     flows::Flows,
     launcher::Launcher,
@@ -24,6 +26,7 @@ use crate::{
 };
 pub use once::{Answer, Key, Once};
 pub use read::Wanted;
+use row::Row;
 pub use start::Shorts;
 
 /// What a service is made of.
@@ -40,6 +43,8 @@ pub struct Parts {
     pub planner: Planner,
     /// What the operator has written down.
     pub flows: Flows,
+    /// How much may run at once: who waits is told for what.
+    pub run_limits: Limits,
     /// Wakes the conductor, if this replica has it.
     pub nudge: Arc<Notify>,
     /// Wakes who tells of changes.
@@ -51,6 +56,7 @@ pub struct Service {
     parts: Parts,
     workflows: Workflows<Workflow>,
     summaries: Workflows<QueueSummary>,
+    row: Row,
 }
 
 /// What a stop came to.
@@ -70,6 +76,7 @@ impl Service {
         Self {
             workflows: parts.store.workflows(),
             summaries: parts.store.workflows(),
+            row: Row::new(&parts.store, parts.run_limits),
             parts,
         }
     }

@@ -251,9 +251,14 @@ impl Workflow {
         workflow
     }
 
+    /// Whether it waits for its turn.
+    pub fn waits(&self) -> bool {
+        self.admitted_at.is_none() && !self.status.is_final()
+    }
+
     /// It is its turn: from now on [`crate::heal::observe`] launches it. A second call changes nothing.
     pub fn admit(&mut self, now: TimestampMs) {
-        if self.admitted_at.is_none() && !self.status.is_final() {
+        if self.waits() {
             self.admitted_at = Some(now);
             self.changed(now);
         }

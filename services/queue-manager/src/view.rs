@@ -5,6 +5,7 @@ use streamforge_utils::protocol::{QueueId, Symbol, TimeRange, TimestampMs, Workf
 use utoipa::ToSchema;
 
 use crate::{
+    admission::Turn,
     plan::Role,
     state::{Part, Progress, RemovalRequest, Status, StopRequest, Workflow},
 };
@@ -88,6 +89,17 @@ pub struct StartedQueues {
     pub queues: Vec<Started>,
 }
 
+/// A workflow with its workers.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Queue {
+    /// What is known of it.
+    #[serde(flatten)]
+    pub workflow: Workflow,
+    /// Where it stands in the row while it waits for its turn, and why; null if it does not wait. As it is now: no
+    /// message of a stream has it.
+    pub turn: Option<Turn>,
+}
+
 /// A workflow without its workers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct QueueSummary {
@@ -113,6 +125,9 @@ pub struct QueueSummary {
     /// When it was asked for, Unix ms.
     #[schema(value_type = i64)]
     pub created_at: TimestampMs,
+    /// When this run had its turn, Unix ms. Before, nothing is launched.
+    #[schema(value_type = Option<i64>)]
+    pub admitted_at: Option<TimestampMs>,
     /// When the first worker of this run was heard of, Unix ms.
     #[schema(value_type = Option<i64>)]
     pub started_at: Option<TimestampMs>,
@@ -130,6 +145,17 @@ pub struct QueueSummary {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(required = false)]
     pub removal: Option<RemovalRequest>,
+    /// Where it stands in the row, in answers to requests and only while it waits for its turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    pub turn: Option<Turn>,
+}
+
+impl QueueSummary {
+    /// Whether it waits for its turn.
+    pub fn waits(&self) -> bool {
+        self.admitted_at.is_none() && !self.status.is_final()
+    }
 }
 
 /// A page of workflows, newest first.

@@ -88,13 +88,56 @@ fn they_start_in_order_as_far_as_the_limits_go() {
         let mut row: Vec<(usize, &QueueId)> = admission
             .waiting
             .iter()
-            .map(|(id, place)| (*place, id))
+            .map(|(id, turn)| (turn.before, id))
             .collect();
         row.sort();
         let places: Vec<usize> = row.iter().map(|(place, _)| *place).collect();
-        assert_eq!(places, (1..=waiting.len()).collect::<Vec<_>>(), "{what}");
+        assert_eq!(places, (0..waiting.len()).collect::<Vec<_>>(), "{what}");
         let row: Vec<QueueId> = row.into_iter().map(|(_, id)| id.clone()).collect();
         assert_eq!(names(&row), *waiting, "{what}");
+    }
+}
+
+#[test]
+fn who_waits_is_told_for_what() {
+    let full = [
+        claim("a", 0, true, 1),
+        claim("b", 1, false, 2),
+        claim("c", 2, false, 0),
+        claim("d", 3, false, 0),
+        claim("e", 4, false, 0),
+        claim("f", 5, false, 1),
+    ];
+    let admission = admit(&full, &LIMITS);
+    assert_eq!(names(&admission.start), ["c", "d"]);
+    let turn = |id: &str| admission.waiting[&format!("wf-{id}").parse().unwrap()];
+    let exchange = |before| Turn {
+        before,
+        waits_for: WaitsFor::Exchange,
+        limit: LIMITS.loaders_per_exchange,
+    };
+    assert_eq!((turn("b"), turn("f")), (exchange(0), exchange(2)));
+    let place = Turn {
+        before: 1,
+        waits_for: WaitsFor::Place,
+        limit: LIMITS.workflows,
+    };
+    assert_eq!(turn("e"), place);
+}
+
+#[test]
+fn a_document_has_the_claim_of_its_workflow() {
+    for mut workflow in [workflow(1), workflow(2)] {
+        for _ in 0..2 {
+            let document = serde_json::to_value(&workflow).unwrap();
+            let read: Claimant = serde_json::from_value(document).unwrap();
+            assert_eq!(read.claim(), Claim::of(&workflow));
+            workflow.admitted_at = None;
+        }
+        workflow.request_stop(false, "ann", T0);
+        let document = serde_json::to_value(&workflow).unwrap();
+        let read: Claimant = serde_json::from_value(document).unwrap();
+        assert_eq!(read.claim(), None);
     }
 }
 

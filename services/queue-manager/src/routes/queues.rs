@@ -21,7 +21,7 @@ use crate::{
     service::{Service, Stopping, Wanted},
     state::{Status, Workflow},
     store::{Cursor, Filter},
-    view::{EventList, LogList, QueueList},
+    view::{EventList, LogList, Queue, QueueList},
 };
 
 /// Rows of a page if nothing is said.
@@ -151,7 +151,7 @@ pub(super) async fn list_too(
 #[utoipa::path(get, path = "/queues/{queue_id}", tag = "queues",
     params(("queue_id" = String, Path, pattern = "^wf-[a-zA-Z0-9._-]{1,125}$")),
     responses(
-        (status = 200, description = "Its state", body = Envelope<Workflow>),
+        (status = 200, description = "Its state", body = Envelope<Queue>),
         (status = 404, description = "There is no such queue", body = Envelope<ErrorDetails>),
         Refusals,
     ))]
@@ -159,11 +159,11 @@ pub(super) async fn show(
     State(service): State<Arc<Service>>,
     QueuePath(queue_id): QueuePath,
     query: Query,
-) -> Result<Envelope<Workflow>, ApiError> {
+) -> Result<Envelope<Queue>, ApiError> {
     query.finish()?;
-    let workflow = service.get(&queue_id).await?;
-    let message = format!("{queue_id} is {}", workflow.status.as_str());
-    Ok(Envelope::success(message, workflow))
+    let queue = service.show(&queue_id).await?;
+    let message = format!("{queue_id} is {}", queue.workflow.status.as_str());
+    Ok(Envelope::success(message, queue))
 }
 
 /// Removes a workflow: its Jobs, topics, history and state. One that has not ended is refused, unless forced.

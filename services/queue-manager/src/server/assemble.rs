@@ -112,6 +112,7 @@ pub(super) async fn assemble(
         symbols,
         planner,
         flows,
+        run_limits: run_limits(config),
         nudge,
         changed,
     });
@@ -148,13 +149,17 @@ fn flows(config: &Config, planner: &Planner) -> anyhow::Result<Flows> {
     Flows::read(&text, planner).context("read the test flows (TEST_FLOWS_FILE)")
 }
 
+fn run_limits(config: &Config) -> RunLimits {
+    RunLimits {
+        workflows: usize_of(config.heal.max_workflows.get()),
+        loaders_per_exchange: usize_of(config.heal.max_loaders.get()),
+    }
+}
+
 fn conductor_settings(config: &Config) -> ConductorSettings {
     ConductorSettings {
         heal: heal_settings(&config.heal),
-        limits: RunLimits {
-            workflows: usize_of(config.heal.max_workflows.get()),
-            loaders_per_exchange: usize_of(config.heal.max_loaders.get()),
-        },
+        limits: run_limits(config),
         look_interval: config.heal.reconcile_interval_secs.duration(),
         job_deadline: config.heal.job_deadline_secs.duration(),
         events_kept: config.heal.keep_events_secs.duration(),
@@ -297,12 +302,12 @@ fn kubernetes_settings(config: &Config) -> anyhow::Result<KubernetesSettings> {
             .as_ref()
             .map(|name| name.as_str().to_owned()),
         job: JobSettings {
+            instance: jobs.k8s_instance.as_str().to_owned(),
             config_maps: vec![jobs.k8s_config_map.as_str().to_owned()],
             secrets: vec![jobs.k8s_secret.as_str().to_owned()],
             kafka_ca: jobs.k8s_kafka_ca.as_ref().map(key),
             arango_ca: jobs.k8s_arango_ca.as_ref().map(key),
             on_worker_nodes: jobs.k8s_node_selector,
-            instance: jobs.k8s_instance.as_str().to_owned(),
             overrides,
             ..JobSettings::default()
         },

@@ -9,7 +9,7 @@ use crate::{
     request::FieldErrors,
     state::{Part, Workflow},
     store::{Cursor, Filter},
-    view::{EventList, HistoryEvent, LogList, PartLog, QueueList},
+    view::{EventList, HistoryEvent, LogList, PartLog, Queue, QueueList, QueueSummary},
 };
 
 /// Logs that are fetched at a time.
@@ -35,16 +35,38 @@ impl Service {
         Ok(found.content)
     }
 
-    /// A page of workflows, newest first.
+    /// The state of a workflow, with its turn if it waits for that.
+    ///
+    /// # Errors
+    /// There is none of this id, or the store is away.
+    pub async fn show(&self, queue_id: &QueueId) -> Result<Queue, ApiError> {
+        let workflow = self.get(queue_id).await?;
+        let turn = match workflow.waits() {
+            true => self.row.turns(&[queue_id]).await?.pop().flatten(),
+            false => None,
+        };
+        Ok(Queue { workflow, turn })
+    }
+
+    /// A page of workflows, newest first, those that wait with their turn.
     ///
     /// # Errors
     /// The cursor is one of another list, or the store is away.
     pub async fn list(&self, filter: &Filter, page: &Wanted) -> Result<QueueList, ApiError> {
-        let rows = self
+        let mut rows = self
             .summaries
             .list(filter, page.after.as_ref(), page.limit)
             .await
             .map_err(of_store)?;
+        let mut waiting: Vec<&mut QueueSummary> =
+            rows.rows.iter_mut().filter(|row| row.waits()).collect();
+        if !waiting.is_empty() {
+            let ids: Vec<&QueueId> = waiting.iter().map(|row| &row.queue_id).collect();
+            let turns = self.row.turns(&ids).await?;
+            for (row, turn) in waiting.iter_mut().zip(turns) {
+                row.turn = turn;
+            }
+        }
         Ok(QueueList {
             queues: rows.rows,
             next_cursor: rows.next.map(|cursor| cursor.to_string()),

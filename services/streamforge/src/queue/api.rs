@@ -94,6 +94,25 @@ pub(super) struct Retention {
     pub(super) deleted_at: Option<TimestampMs>,
 }
 
+/// What a workflow waits for that waits for its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum WaitsFor {
+    Place,
+    Exchange,
+    /// Something that this command does not know.
+    #[serde(other)]
+    Other,
+}
+
+/// Where it stands in the row of those that wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub(super) struct Turn {
+    pub(super) before: u64,
+    pub(super) waits_for: WaitsFor,
+    pub(super) limit: u64,
+}
+
 /// One worker.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub(super) struct Part {
@@ -126,6 +145,8 @@ pub(super) struct Workflow {
     pub(super) status: Status,
     pub(super) reason: Option<String>,
     pub(super) created_at: Option<TimestampMs>,
+    /// When it had its turn.
+    pub(super) admitted_at: Option<TimestampMs>,
     pub(super) started_at: Option<TimestampMs>,
     pub(super) ended_at: Option<TimestampMs>,
     pub(super) kafka_topic: Option<String>,
@@ -139,6 +160,8 @@ pub(super) struct Workflow {
     pub(super) removal: Option<IgnoredAny>,
     #[serde(default)]
     pub(super) retention: Retention,
+    /// Set where it is known while it waits; no message of a stream has it.
+    pub(super) turn: Option<Turn>,
 }
 
 impl Workflow {
@@ -149,6 +172,11 @@ impl Workflow {
             what = format!("{what} {range}");
         }
         what
+    }
+
+    /// Whether it waits for its turn.
+    pub(super) fn waits(&self) -> bool {
+        self.status == Status::Pending && self.admitted_at.is_none()
     }
 
     /// Records that a worker is to handle. A writer does not know: it takes what its loader publishes.
@@ -315,6 +343,8 @@ pub(super) mod tests {
         let workflow = workflow(json!({"status": "paused", "colour": "blue"}));
         assert_eq!(workflow.status.as_str(), "paused");
         assert!(!workflow.status.is_final());
+        let turn: Turn = read(&json!({"before": 3, "waits_for": "moon", "limit": 1})).unwrap();
+        assert_eq!(turn.waits_for, WaitsFor::Other);
         let told: Told = read(&json!({"type": "greeting"})).unwrap();
         assert!(matches!(told, Told::Unknown));
     }

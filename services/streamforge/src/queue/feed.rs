@@ -1,17 +1,23 @@
-//! What becomes of one workflow, change by change: by the stream, and while that is broken by asking each second.
+//! What becomes of one workflow, change by change: by the stream, and while that is broken by asking each second. The
+//! place of one that waits is no change of its own, so that is asked for.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use serde_json::Value;
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior},
+};
 
 use super::{
-    api::{Told, Workflow},
+    api::{Told, Turn, Workflow},
     client::Client,
     failure::Failure,
 };
 
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two questions how many are before one that waits.
+const TURN_INTERVAL: Duration = Duration::from_secs(3);
 /// An answer to one of those may take so long.
 const POLL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two tries to have the stream again.
@@ -40,14 +46,22 @@ pub(super) enum News {
     Failed(Failure),
 }
 
-/// Tells `news` until the workflow has ended or is gone, or until queue-manager was away for longer than `patience`.
-pub(super) async fn feed(client: Client, id: String, patience: Duration, news: mpsc::Sender<News>) {
+/// Tells `news` of a workflow that is known as `from`, until it has ended or is gone, or until queue-manager was away for
+/// longer than `patience`.
+pub(super) async fn feed(
+    client: Client,
+    from: &Workflow,
+    patience: Duration,
+    news: mpsc::Sender<News>,
+) {
     let poller = client.with_timeout(POLL_TIMEOUT);
     let mut feed = Feed {
-        id,
+        id: from.queue_id.clone(),
         patience,
         news,
         heard_at: Instant::now(),
+        turn: from.turn,
+        waits: from.waits(),
     };
     let mut pause = FIRST_PAUSE;
     loop {
@@ -75,6 +89,10 @@ struct Feed {
     news: mpsc::Sender<News>,
     /// When queue-manager last answered.
     heard_at: Instant,
+    /// Where it stood when that was last asked.
+    turn: Option<Turn>,
+    /// Whether it waited for its turn when it was last heard of.
+    waits: bool,
 }
 
 impl Feed {
@@ -84,7 +102,19 @@ impl Feed {
         let Ok(mut stream) = client.listen(&self.id).await else {
             return Some(());
         };
-        while let Ok(told) = stream.next().await {
+        let mut asks = tokio::time::interval(TURN_INTERVAL);
+        asks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let told = {
+                let mut next = pin!(stream.next());
+                loop {
+                    tokio::select! {
+                        told = &mut next => break told,
+                        _ = asks.tick(), if self.waits => self.ask_for_turn(client).await?,
+                    }
+                }
+            };
+            let Ok(told) = told else { break };
             let queues = match told {
                 Told::Snapshot { queues } => queues,
                 Told::Change { queue } => vec![queue],
@@ -108,11 +138,23 @@ impl Feed {
         Some(())
     }
 
+    /// Asks where it stands, and tells that if it is news. What can't be had is asked for again; the stream knows more.
+    async fn ask_for_turn(&mut self, client: &Client) -> Option<()> {
+        match client.workflow(&self.id).await {
+            Ok((raw, workflow)) if workflow.turn != self.turn => {
+                self.turn = workflow.turn;
+                self.tell(raw, workflow).await
+            }
+            _ => Some(()),
+        }
+    }
+
     /// Asks once; None if there is nothing more to be told.
     async fn poll(&mut self, client: &Client) -> Option<()> {
         match client.workflow(&self.id).await {
             Ok((raw, workflow)) => {
                 self.heard_at = Instant::now();
+                self.turn = workflow.turn;
                 self.tell(raw, workflow).await
             }
             Err(Failure::NotFound(_)) => self.gone().await,
@@ -126,7 +168,10 @@ impl Feed {
         }
     }
 
-    async fn tell(&mut self, raw: Value, workflow: Workflow) -> Option<()> {
+    async fn tell(&mut self, raw: Value, mut workflow: Workflow) -> Option<()> {
+        self.waits = workflow.waits();
+        self.turn = self.turn.filter(|_| self.waits);
+        workflow.turn = self.turn;
         let is_final = workflow.status.is_final();
         let state = Box::new(State { raw, workflow });
         self.news.send(News::Is(state)).await.ok()?;

@@ -108,6 +108,7 @@ fn row(workflow: &Workflow, now: TimestampMs) -> [Cell; 9] {
         .created_at
         .map(|at| text::span(now.as_millis() - at.as_millis()));
     let end = match (runs, workflow.ended_at) {
+        (true, _) if workflow.turn.is_some() => workflow.turn.as_ref().map(text::place),
         (false, Some(at)) => Some(format!(
             "{} ago",
             text::span(now.as_millis() - at.as_millis())
@@ -150,6 +151,11 @@ mod tests {
             workflow(
                 json!({"queue_id": "wf-btcusdt-dummy-20240801-q1w2e3", "type": "dummy", "time_range": null,
                 "status": "pending", "started_at": null, "created_at": NOW.0, "totals": {"written": 0}}),
+            ),
+            workflow(
+                json!({"queue_id": "wf-bnbusdt-dummy-20240801-a1b2c3", "symbol": "BNBUSDT", "type": "dummy",
+                "time_range": null, "status": "pending", "started_at": null, "created_at": NOW.0,
+                "totals": {"written": 0}, "turn": {"before": 3, "waits_for": "place", "limit": 50}}),
             ),
         ];
         let text = rows(&workflows, NOW);

@@ -138,6 +138,10 @@ fn draw(bar: &ProgressBar, workflow: &Workflow, part: &Part, now: TimestampMs) {
     let pace = text::pace(&part.status, &part.progress, now);
     let how = match &part.status {
         Status::Running if !pace.is_empty() => pace,
+        Status::Pending if workflow.turn.is_some() => {
+            let place = workflow.turn.as_ref().map(text::place);
+            format!("waits, {}", place.unwrap_or_default())
+        }
         status => status.as_str().to_owned(),
     };
     bar.set_message(format!("{}{of}, {how}", text::count(written)));

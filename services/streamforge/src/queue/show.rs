@@ -63,9 +63,9 @@ fn text_of(workflow: &Workflow, now: TimestampMs) -> String {
         };
         let _ = writeln!(text, "  topic {topic}{deleted}");
     }
-    if let Some(reason) = &workflow.reason {
+    if let Some(why) = text::why(workflow) {
         let style = text::style(&workflow.status);
-        let _ = writeln!(text, "  {style}{reason}{style:#}");
+        let _ = writeln!(text, "  {style}{why}{style:#}");
     }
     write_workers(&mut text, workflow, now);
     write_gaps(&mut text, workflow);
@@ -232,6 +232,15 @@ mod tests {
     #[test]
     fn a_workflow_that_runs_is_shown_with_its_pace() {
         insta::assert_snapshot!(shown(json!({})));
+    }
+
+    #[test]
+    fn a_workflow_that_waits_says_how_many_are_before_it() {
+        let turn = json!({"before": 3, "waits_for": "exchange", "limit": 4});
+        let shown = shown(
+            json!({"status": "pending", "started_at": null, "totals": {}, "parts": [], "turn": turn}),
+        );
+        insta::assert_snapshot!(shown);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 use indicatif::HumanCount;
 use streamforge_utils::protocol::TimestampMs;
 
-use super::api::{Progress, Status, Workflow};
+use super::api::{Progress, Status, Turn, WaitsFor, Workflow};
 
 pub(super) const BOLD: Style = Style::new().bold();
 pub(super) const DIM: Style = Style::new().dimmed();
@@ -106,6 +106,39 @@ pub(super) fn pace(status: &Status, progress: &Progress, now: TimestampMs) -> St
     all.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
+/// `3 before it`, or that it is next.
+pub(super) fn place(turn: &Turn) -> String {
+    match turn.before {
+        0 => "next".to_owned(),
+        before => format!("{} before it", count(before)),
+    }
+}
+
+/// `waits for its turn, 3 before it: 4 loaders ask the exchange at a time (MAX_LOADERS)`.
+pub(super) fn waits(turn: &Turn) -> String {
+    let limit = count(turn.limit);
+    let (one, many, why) = match turn.waits_for {
+        WaitsFor::Place => ("workflow runs", "workflows run", "MAX_WORKFLOWS"),
+        WaitsFor::Exchange => (
+            "loader asks the exchange",
+            "loaders ask the exchange",
+            "MAX_LOADERS",
+        ),
+        WaitsFor::Other => return format!("waits for its turn, {}", place(turn)),
+    };
+    let what = if turn.limit == 1 { one } else { many };
+    format!(
+        "waits for its turn, {}: {limit} {what} at a time ({why})",
+        place(turn)
+    )
+}
+
+/// Why a workflow is where it is: what queue-manager says, or its place in the row.
+pub(super) fn why(workflow: &Workflow) -> Option<String> {
+    let turn = workflow.turn.as_ref().map(waits);
+    workflow.reason.clone().or(turn)
+}
+
 /// How long a workflow has worked, or did.
 pub(super) fn took(workflow: &Workflow, now: TimestampMs) -> Option<String> {
     let from = workflow.started_at?.as_millis();
@@ -133,6 +166,29 @@ pub(super) fn outcome(workflow: &Workflow, now: TimestampMs) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_waits_is_told_where_and_for_what() {
+        let turn = |before, waits_for, limit| {
+            waits(&Turn {
+                before,
+                waits_for,
+                limit,
+            })
+        };
+        assert_eq!(
+            turn(3, WaitsFor::Exchange, 4),
+            "waits for its turn, 3 before it: 4 loaders ask the exchange at a time (MAX_LOADERS)"
+        );
+        assert_eq!(
+            turn(0, WaitsFor::Place, 1),
+            "waits for its turn, next: 1 workflow runs at a time (MAX_WORKFLOWS)"
+        );
+        assert_eq!(
+            turn(1_000, WaitsFor::Other, 1),
+            "waits for its turn, 1,000 before it"
+        );
+    }
 
     #[test]
     fn times_have_two_units_at_most() {

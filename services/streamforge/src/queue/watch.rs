@@ -131,10 +131,11 @@ pub(super) async fn follow(
     for id in ids {
         // Asked here first: what can't be asked for at all is said at once.
         let (raw, workflow) = client.workflow(&id).await?;
-        let is_final = workflow.status.is_final();
+        let from = workflow.clone();
         watched.take(State { raw, workflow }, &mut screen)?;
-        if !is_final {
-            feeds.spawn(feed(client.clone(), id, patience, sender.clone()));
+        if !from.status.is_final() {
+            let (client, sender) = (client.clone(), sender.clone());
+            feeds.spawn(async move { feed(client, &from, patience, sender).await });
         }
     }
     drop(sender);

@@ -1,12 +1,17 @@
 //! Lists, states, histories and logs.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use queue_manager::{state::Status, store::NewEvent};
+use queue_manager::{
+    admission::Limits,
+    state::{Status, Workflow},
+    store::NewEvent,
+};
+use reqwest::Method;
 use serde_json::{Value, json};
-use streamforge_utils::protocol::TimestampMs;
+use streamforge_utils::protocol::{QueueId, TimestampMs};
 
-use super::rig::{Answered, Rig};
+use super::rig::{Answered, Rig, Settings, answered};
 
 fn ids(answer: &Answered) -> Vec<String> {
     let queues = answer.body["data"]["queues"].as_array().unwrap();
@@ -93,6 +98,139 @@ async fn a_queue_shows_its_workers_and_a_list_does_not() {
     let row = &listed.body["data"]["queues"][0];
     let fields: Vec<&String> = row.as_object().unwrap().keys().collect();
     insta::assert_debug_snapshot!(fields);
+}
+
+/// Two places and one loader, and nobody who conducts: what is admitted is what a test admits.
+async fn crowded() -> Rig {
+    Rig::start_with(Settings {
+        run_limits: Limits {
+            workflows: 2,
+            loaders_per_exchange: 1,
+        },
+        ..Settings::default()
+    })
+    .await
+}
+
+async fn candles(rig: &Rig) -> QueueId {
+    let body = json!({"symbol": "ETHUSDT", "type": "api_candles_1m", "time_range": "2024-08-01:2024-08-01"});
+    let started = rig.post("/queues/start", &body).await;
+    assert_eq!(started.code, 202, "{:?}", started.body);
+    ids(&started).remove(0).parse().unwrap()
+}
+
+#[tokio::test]
+async fn who_waits_is_shown_with_its_place_in_the_row() {
+    let rig = crowded().await;
+    let admit = async |id: &QueueId| {
+        let now = TimestampMs::now();
+        rig.change(id, |workflow| workflow.admit(now)).await;
+    };
+    let first = candles(&rig).await;
+    assert_eq!(turn(&rig, &first).await, Value::Null, "it may start");
+    admit(&first).await;
+    let (second, third) = (candles(&rig).await, candles(&rig).await);
+    let exchange = |before: u32| json!({"before": before, "waits_for": "exchange", "limit": 1});
+    turn_is(&rig, &second, exchange(0)).await;
+    turn_is(&rig, &third, exchange(1)).await;
+    let dummy = rig.started().await;
+    turn_is(&rig, &dummy, Value::Null).await;
+    admit(&dummy).await;
+    let last = rig.started().await;
+    let place = json!({"before": 2, "waits_for": "place", "limit": 2});
+    turn_is(&rig, &last, place.clone()).await;
+    // A list says the same, and of those that do not wait nothing.
+    let listed = rig.get("/queues").await;
+    let turns: BTreeMap<&str, &Value> = listed.body["data"]["queues"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|row| Some((row["queue_id"].as_str()?, row.get("turn")?)))
+        .collect();
+    let expected = [
+        (&second, exchange(0)),
+        (&third, exchange(1)),
+        (&last, place),
+    ];
+    let expected: BTreeMap<&str, &Value> = expected
+        .iter()
+        .map(|(id, turn)| (id.as_str(), turn))
+        .collect();
+    assert_eq!(turns, expected);
+    // One that is stopped leaves the row.
+    let stop = format!("/queues/stop?queue_id={second}");
+    assert_eq!(answered(rig.request(Method::POST, &stop)).await.code, 202);
+    turn_is(&rig, &third, exchange(0)).await;
+    turn_is(&rig, &second, Value::Null).await;
+}
+
+async fn turn(rig: &Rig, id: &QueueId) -> Value {
+    let shown = rig.get(&format!("/queues/{id}")).await;
+    assert_eq!(shown.code, 200, "{:?}", shown.body);
+    shown.body["data"]["turn"].clone()
+}
+
+/// Soon: an answer counts for a second.
+async fn turn_is(rig: &Rig, id: &QueueId, expected: Value) {
+    let mut last = Value::Null;
+    let waiting = async {
+        loop {
+            last = turn(rig, id).await;
+            if last == expected {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let limit = Duration::from_secs(60);
+    let met = tokio::time::timeout(limit, waiting).await;
+    assert!(met.is_ok(), "{id} has {last}, not {expected}");
+}
+
+/// Prints what it measures, by hand and in a release build: a p99 under 50 ms is wanted.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "it measures, and takes a while"]
+#[expect(clippy::print_stdout, reason = "it says what it measured")]
+async fn measure_the_turn_beside_ten_thousand_that_ended() {
+    let rig = crowded().await;
+    let first = candles(&rig).await;
+    let admitted = TimestampMs::now();
+    rig.change(&first, |workflow| workflow.admit(admitted))
+        .await;
+    let last = candles(&rig).await;
+    let workflows = rig.store.workflows::<Workflow>();
+    let mut ended = workflows.get(&first).await.unwrap().content;
+    ended.request_removal("a test", admitted);
+    ended.removal = None;
+    ended.prepare_failed("it is over", admitted);
+    assert!(ended.status.is_final());
+    for number in 0..10_000 {
+        ended.queue_id = format!("wf-ethusdt-dummy-20240801-{number:06}")
+            .parse()
+            .unwrap();
+        workflows.insert(&ended.queue_id, &ended).await.unwrap();
+    }
+    for path in [
+        format!("/queues/{last}"),
+        "/queues".to_owned(),
+        "/queues?status=pending".to_owned(),
+    ] {
+        let mut took = Vec::new();
+        for nth in 0..100 {
+            if nth % 10 == 0 {
+                // Longer than an answer counts.
+                tokio::time::sleep(Duration::from_millis(1_100)).await;
+            }
+            let start = std::time::Instant::now();
+            assert_eq!(rig.get(&path).await.code, 200);
+            took.push(start.elapsed());
+        }
+        took.sort_unstable();
+        println!(
+            "{path}: p50 {:?}, p90 {:?}, longest {:?}",
+            took[50], took[90], took[99]
+        );
+    }
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 use queue_manager::{
+    admission::Limits as RunLimits,
     auth::{Access, TokenFile},
     flows::{DEFAULT, Flows},
     launcher::{JobSpec, JobStatus, LaunchError, Launched, Launcher},
@@ -99,6 +100,7 @@ impl Launcher for Logs {
 pub(super) struct Settings {
     pub(super) with_tokens: bool,
     pub(super) limits: Limits,
+    pub(super) run_limits: RunLimits,
     pub(super) store_deadline: Duration,
     /// Instead of the dev stack's.
     pub(super) exchange: Option<Url>,
@@ -109,6 +111,10 @@ impl Default for Settings {
         Self {
             with_tokens: false,
             limits: Limits::new(64 * 1024, Duration::from_secs(20), 64),
+            run_limits: RunLimits {
+                workflows: 50,
+                loaders_per_exchange: 4,
+            },
             store_deadline: Duration::from_secs(20),
             exchange: None,
         }
@@ -208,6 +214,7 @@ impl Rig {
             .unwrap(),
             planner,
             flows,
+            run_limits: settings.run_limits,
             nudge: Arc::clone(&nudge),
             changed,
         });

@@ -47,7 +47,7 @@ impl Lines {
     pub(super) fn changes(&mut self, workflow: &Workflow) -> Vec<String> {
         let id = &workflow.queue_id;
         let before = self.told.get(id);
-        let mut states = vec![(workflow.status.clone(), workflow.reason.clone())];
+        let mut states = vec![(workflow.status.clone(), text::why(workflow))];
         let parts = workflow.parts.iter();
         states.extend(parts.map(|part| (part.status.clone(), part.reason.clone())));
         let changed =
@@ -70,8 +70,8 @@ impl Lines {
         }
         if changed(0) {
             let mut line = format!("{id}: {}", text::coloured(&workflow.status));
-            if let Some(reason) = &workflow.reason {
-                line += &format!(": {reason}");
+            if let Some(why) = text::why(workflow) {
+                line += &format!(": {why}");
             }
             lines.push(line);
         }

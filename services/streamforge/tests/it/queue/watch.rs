@@ -49,6 +49,41 @@ async fn watching_ends_with_the_workflow_and_says_how_it_ended() {
 }
 
 #[tokio::test]
+async fn who_waits_sees_the_row_get_shorter() {
+    let api = Api::start().await;
+    let pending = |before: u32| {
+        let turn = json!({"before": before, "waits_for": "exchange", "limit": 4});
+        workflow(json!({"status": "pending", "admitted_at": null, "totals": {}, "turn": turn}))
+    };
+    let mut untold = pending(0);
+    untold.as_object_mut().unwrap().remove("turn");
+    api.on(
+        &format!("GET /queues/{ID}"),
+        [
+            Says::data(200, pending(2)),
+            Says::data(200, pending(1)),
+            Says::data(200, ended("finished")),
+        ],
+    );
+    // It has nothing to say of the row, and stays.
+    let snapshot = json!({"type": "snapshot", "queues": [untold], "more": false});
+    api.on("GET /queues/stream", [Says::stream([snapshot])]);
+    let ended = run(&api, &format!("watch {ID}")).await;
+    ended.assert_code(0);
+    let lines: Vec<&str> = ended
+        .stderr
+        .lines()
+        .filter(|line| line.contains("pending"))
+        .collect();
+    let line = |place: &str| {
+        format!(
+            "{ID}: pending: waits for its turn, {place}: 4 loaders ask the exchange at a time (MAX_LOADERS)"
+        )
+    };
+    assert_eq!(lines, [line("2 before it"), line("1 before it")]);
+}
+
+#[tokio::test]
 async fn watching_goes_on_when_the_stream_breaks_and_nobody_answers_for_a_while() {
     let api = Api::start().await;
     let runs = || Says::data(200, workflow(json!({})));
