@@ -27,14 +27,14 @@ pub(crate) struct Cli {
 
 const HELP: &str = "\
 Examples:
-  streamforge demo                           a week of candles, from an exchange to a database
-  streamforge demo --help                    all that a demo can do
-  streamforge up                             a broker, a database, an exchange for your workers
-  streamforge queue --help                   start, watch and stop workflows by queue-manager
-  streamforge worker --list                  the workers that this binary holds
+  streamforge demo                       a week of candles into a database
+  streamforge demo --help                all that a demo can do
+  streamforge up                         a dev stack, queue-manager included
+  streamforge queue --help               start, watch and stop whole workflows
+  streamforge worker --list              the workers that this binary holds
   streamforge worker loader-api-candles --help
-  streamforge debug ping --queue-id all      which workers are alive, and how fast they answer
-  streamforge completions bash               what the shell needs to complete all this
+  streamforge debug ping --queue-id all  which workers are alive, and how fast
+  streamforge completions bash           what the shell needs to complete it
 
 Exit codes: 0 all was done; 2 wrong usage; others are those of the subcommand, in its --help.";
 
@@ -59,7 +59,9 @@ pub(crate) struct CompletionsArgs {
 
 const COMPLETIONS_HELP: &str = "\
 Examples:
-  streamforge completions bash > ~/.local/share/bash-completion/completions/streamforge
+  streamforge completions bash \\
+      > ~/.local/share/bash-completion/completions/streamforge
+  source <(streamforge completions bash)         in this shell only
   streamforge completions zsh > \"${fpath[1]}/_streamforge\"
   streamforge completions fish > ~/.config/fish/completions/streamforge.fish
 
@@ -83,8 +85,8 @@ Examples:
   streamforge debug stop --queue-id wf-try
   streamforge debug events --queue-id all
 
-Exit codes: 0 what was expected came; 1 it did not; 2 wrong usage; 78 bad configuration;
-130 Ctrl-C, 143 SIGTERM.";
+Exit codes: 0 what was expected came; 1 it did not; 2 wrong usage; 78 bad configuration; 130 Ctrl-C, 143 \
+SIGTERM.";
 
 /// Load candles on this machine, with all that it takes
 ///
@@ -155,9 +157,9 @@ Examples:
   streamforge demo --replay klines.json --interval 1h --json
   streamforge demo --keep
 
-Exit codes: 0 everything arrived, also if --keep is ended by Ctrl-C or SIGTERM after that;
-1 a worker failed, something could not start, or the numbers do not agree; 2 wrong usage;
-130 Ctrl-C, 143 SIGTERM before all was done.";
+Exit codes: 0 everything arrived, also if --keep is ended by Ctrl-C or SIGTERM after that; 1 a worker failed, \
+something could not start, or the numbers do not agree; 2 wrong usage; 130 Ctrl-C, 143 SIGTERM before all was \
+done.";
 
 /// Run one worker, configured by its environment as its own binary is
 ///
@@ -177,11 +179,10 @@ const WORKER_HELP: &str = "\
 Examples:
   streamforge worker --list
   streamforge worker arango-candles --help
-  QUEUE_ID=... SYMBOL=BTCUSDT TYPE=api_candles_1m ... streamforge worker loader-api-candles
+  QUEUE_ID=wf-try SYMBOL=BTCUSDT TYPE=dummy streamforge worker dummy-service
 
-Exit codes: 0 finished, or stopped by a command; 1 a failure that trying again can mend;
-2 no such worker; 70 one that it can't; 78 wrong configuration or flags of the worker;
-130 Ctrl-C, 143 SIGTERM.";
+Exit codes: 0 finished, or stopped by a command; 1 a failure that trying again can mend; 2 no such worker; 70 \
+one that it can't; 78 wrong configuration or flags of the worker; 130 Ctrl-C, 143 SIGTERM.";
 
 /// The workers that this binary holds.
 #[derive(Debug, Subcommand)]
@@ -305,6 +306,49 @@ mod tests {
             let told: Vec<_> = told.split_whitespace().collect();
             for code in codes {
                 assert!(told.contains(code), "{code} is not in {help}");
+            }
+        }
+    }
+
+    /// As wide as a terminal is that nobody has widened.
+    const COLUMNS: usize = 80;
+
+    /// All commands below this one, and itself, with what is typed for them.
+    fn tree(command: &clap::Command, before: &str) -> Vec<(String, clap::Command)> {
+        let typed = format!("{before}{}", command.get_name());
+        let below = command.get_subcommands();
+        let mut all: Vec<_> = below
+            .flat_map(|below| tree(below, &format!("{typed} ")))
+            .collect();
+        all.push((typed, command.clone()));
+        all
+    }
+
+    #[test]
+    fn no_help_breaks_an_example_on_a_plain_terminal() {
+        let mut root = Cli::command();
+        root.build();
+        let all = tree(&root, "");
+        for of in ["streamforge", "streamforge up", "streamforge queue start"] {
+            assert!(all.iter().any(|(typed, _)| typed == of), "{of} is missing");
+        }
+        for (typed, command) in all {
+            let long = command.get_after_long_help();
+            for help in long.into_iter().chain(command.get_after_help()) {
+                let help = help.to_string();
+                let lines: Vec<_> = help.lines().filter(|it| it.starts_with("  ")).collect();
+                let mut sized = command.clone().term_width(COLUMNS);
+                let shown = [sized.render_help(), sized.render_long_help()];
+                let shown = shown.map(|shown| shown.to_string());
+                for line in lines {
+                    let width = line.chars().count();
+                    assert!(
+                        width <= COLUMNS,
+                        "{width} columns in {typed} --help: {line}"
+                    );
+                    let is_whole = shown.iter().any(|all| all.lines().any(|it| it == line));
+                    assert!(is_whole, "broken or missing in {typed} --help: {line}");
+                }
             }
         }
     }

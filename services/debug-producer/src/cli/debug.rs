@@ -136,8 +136,8 @@ Examples:
   streamforge debug ping --queue-id wf-try --repeat 1000 --interval 0.01
   streamforge debug ping --queue-id all --expect-count 2 --json
 
-Exit codes: 0 every ping was answered; 1 one was not, or the broker is away or refuses;
-2 wrong usage; 78 bad configuration; 130 Ctrl-C, 143 SIGTERM.
+Exit codes: 0 every ping was answered; 1 one was not, or the broker is away or refuses; 2 wrong usage; 78 bad \
+configuration; 130 Ctrl-C, 143 SIGTERM.
 
 streamforge debug --help lists the environment variables.";
 
@@ -147,9 +147,9 @@ Examples:
   streamforge debug stop --queue-id wf-try --drain
   streamforge debug stop --queue-id wf-try --target loader-api-candles --no-wait
 
-Exit codes: 0 the workers were interrupted by it, with --no-wait: the broker took the command;
-1 none was, one ended in another way, or the broker is away or refuses; 2 wrong usage;
-78 bad configuration; 130 Ctrl-C, 143 SIGTERM.
+Exit codes: 0 the workers were interrupted by it, with --no-wait: the broker took the command; 1 none was, one \
+ended in another way, or the broker is away or refuses; 2 wrong usage; 78 bad configuration; 130 Ctrl-C, 143 \
+SIGTERM.
 
 streamforge debug --help lists the environment variables.";
 
@@ -158,7 +158,7 @@ Examples:
   streamforge debug events --queue-id all
   streamforge debug events --queue-id wf-try --target arango-candles --json
 
-Exit codes: 0 --timeout is over; 1 the broker is away at the start or refuses; 2 wrong usage;
-78 bad configuration; 130 Ctrl-C, 143 SIGTERM.
+Exit codes: 0 --timeout is over; 1 the broker is away at the start or refuses; 2 wrong usage; 78 bad \
+configuration; 130 Ctrl-C, 143 SIGTERM.
 
 streamforge debug --help lists the environment variables.";

@@ -66,6 +66,17 @@ fn every_help_has_examples_and_exit_codes() {
 }
 
 #[test]
+fn no_help_breaks_an_example_on_a_plain_terminal() {
+    let command = Cli::command();
+    let all = [command.get_after_help(), command.get_after_long_help()];
+    for help in all.map(|help| help.expect("there is one").to_string()) {
+        for line in help.lines().filter(|line| line.starts_with("  ")) {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+    }
+}
+
+#[test]
 fn what_is_typed_is_asked_for() {
     let stop = |drain| Action::Stop { drain };
     for (typed, request) in [

@@ -13,6 +13,10 @@ use super::ExchangeArgs;
 /// them up until Ctrl-C or SIGTERM. What a worker needs to reach them is printed as KEY=value lines, and written to a
 /// file that other terminals read. The three stand-ins are for development: their data is gone when they end. With
 /// --kafka the broker is an Apache Kafka with TLS, users and rights, and people get a file of their own.
+///
+/// Beside them it starts queue-manager, if that program is where this one is: it runs the workflows that `streamforge
+/// queue` asks for, as processes of this machine, on port 8080 or, if that is taken, on any other; QUEUE_MANAGER_URL
+/// says where. It is started again if it ends; its workflows end with the stack.
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(crate) struct UpArgs {
@@ -44,7 +48,7 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "DIR", conflicts_with = "partitions")]
     pub(crate) kafka: Option<PathBuf>,
 
-    /// Do without the queue-manager that is beside this program
+    /// Do without queue-manager: only workers that are started by hand
     #[arg(long)]
     pub(crate) no_queue_manager: bool,
 
@@ -60,15 +64,15 @@ pub(crate) struct UpArgs {
 const HELP: &str = "\
 Examples:
   streamforge up
-  set -a; . ./streamforge.env; set +a                    in the other terminals
+  set -a; . ./streamforge.env; set +a            in the other terminals, then
+  streamforge queue --help                       whole workflows
   streamforge up --partitions 4 --data ./arango
   streamforge up --replay klines.json --symbol BTCUSDT --interval 1h
   streamforge up --live
-  streamforge up --kafka target/kafka                    after ci/kafka.sh start
+  streamforge up --kafka target/kafka            after ci/kafka.sh start
 
-A workflow's topics are made when its first worker says that it has started: the built-in broker can't make them when
-asked.
-What the stack itself logs goes to stderr, errors only unless LOG_LEVEL asks for more.
+A workflow's topics are made when its first worker says that it has started: the built-in broker can't make them \
+when asked. What the stack itself logs goes to stderr, errors only unless LOG_LEVEL asks for more.
 
-Exit codes: 0 ended by Ctrl-C or SIGTERM once it was up; 1 something could not start; 2 wrong usage;
-130 Ctrl-C, 143 SIGTERM before it was up, or a second one that did not let it end in order.";
+Exit codes: 0 ended by Ctrl-C or SIGTERM once it was up; 1 something could not start; 2 wrong usage; 130 Ctrl-C, \
+143 SIGTERM before it was up, or a second one that did not let it end in order.";
