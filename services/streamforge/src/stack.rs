@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use anyhow::{Context, bail};
 use rand::{RngExt, distr::Alphanumeric};
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use streamforge_devstack::{
     arango::{ArangoServer, OpenError, StartError},
     exchange::Exchange,
@@ -13,7 +13,7 @@ use streamforge_devstack::{
 use streamforge_utils::{
     config::Vars,
     kafka::Topics,
-    protocol::{Symbol, TimestampMs},
+    protocol::{QueueId, Symbol, TimestampMs},
 };
 use url::Url;
 
@@ -80,9 +80,18 @@ fn cannot_start(error: StartError, data: Option<&Path>) -> anyhow::Error {
     anyhow::Error::from(error).context("start the database")
 }
 
+/// Where queue-manager keeps its workflows.
+const WORKFLOWS: &str = "queue_state";
+
 #[derive(Deserialize)]
 struct Count {
     count: u64,
+}
+
+/// Of a workflow of queue-manager.
+#[derive(Deserialize)]
+struct Asked {
+    partitions: i32,
 }
 
 impl Stack {
@@ -213,26 +222,39 @@ impl Stack {
         )
     }
 
+    /// How many partitions a workflow of queue-manager has asked for; None if it is none of those. The database knows it
+    /// before any of its workers is started, and whether or not queue-manager lives.
+    ///
+    /// # Errors
+    /// The database does not say.
+    pub(crate) async fn partitions_of(&self, queue_id: &QueueId) -> anyhow::Result<Option<i32>> {
+        let place = format!("_db/{DATABASE}/_api/document/{WORKFLOWS}/{queue_id}");
+        let asked: Option<Asked> = self.read(&place).await?;
+        Ok(asked.map(|asked| asked.partitions))
+    }
+
     /// How many documents a collection has, asked over HTTP as anyone would; 0 if it is not there.
     ///
     /// # Errors
     /// The database does not say.
     pub(crate) async fn count(&self, collection: &str) -> anyhow::Result<u64> {
-        let url = format!(
-            "{}/_db/{DATABASE}/_api/collection/{collection}/count",
-            self.arango.url()
-        );
+        let place = format!("_db/{DATABASE}/_api/collection/{collection}/count");
+        let count: Option<Count> = self.read(&place).await?;
+        Ok(count.map_or(0, |count| count.count))
+    }
+
+    /// Asks the database; None if that is not there.
+    async fn read<T: DeserializeOwned>(&self, place: &str) -> anyhow::Result<Option<T>> {
         let answer = self
             .http
-            .get(url)
+            .get(format!("{}/{place}", self.arango.url()))
             .basic_auth(USER, Some(&self.arango_password))
             .send()
             .await?;
         if answer.status() == reqwest::StatusCode::NOT_FOUND {
-            return Ok(0);
+            return Ok(None);
         }
-        let count: Count = answer.error_for_status()?.json().await?;
-        Ok(count.count)
+        Ok(Some(answer.error_for_status()?.json().await?))
     }
 
     /// Stops everything; what the database holds is on disk if it has a folder.

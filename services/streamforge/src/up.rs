@@ -171,7 +171,8 @@ async fn tell_of_its_end(manager: Option<&mut manager::Manager>) {
 }
 
 /// Makes the topics of each workflow as soon as one of its workers has spoken, on a broker that can't make them when
-/// asked. A loader that looks for its topic before that tries again.
+/// asked. A loader that looks for its topic before that tries again. A workflow of queue-manager gets as many partitions
+/// as it has asked for, and every one at least `partitions`.
 async fn make_topics(stack: &Stack, partitions: i32) -> anyhow::Result<()> {
     let Broker::Mock(kafka) = &stack.kafka else {
         return std::future::pending().await;
@@ -182,9 +183,23 @@ async fn make_topics(stack: &Stack, partitions: i32) -> anyhow::Result<()> {
     loop {
         let spoken: BTreeSet<_> = board.borrow_and_update().queue_ids().collect();
         for queue_id in &spoken - &known {
+            let asked = match stack.partitions_of(&queue_id).await {
+                Ok(asked) => asked.unwrap_or(1),
+                Err(error) => {
+                    tracing::error!(%error, queue.id = %queue_id, "How many partitions it needs is not known");
+                    1
+                }
+            };
             let data = data_topic(&queue_id);
-            for (topic, partitions) in [(dead_letter_topic(&data), 1), (data, partitions)] {
+            for (topic, partitions) in
+                [(dead_letter_topic(&data), 1), (data, partitions.max(asked))]
+            {
                 match kafka.create_topic(&topic, partitions) {
+                    Ok(()) if partitions > 1 => {
+                        say(&format!(
+                            "Made the topic {topic} with {partitions} partitions"
+                        ));
+                    }
                     Ok(()) => say(&format!("Made the topic {topic}")),
                     // It comes to be also when a producer looks for it.
                     Err(error) => tracing::debug!(%error, topic, "Made no topic"),

@@ -24,7 +24,7 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "PATH", default_value = "streamforge.env")]
     pub(crate) env_file: PathBuf,
 
-    /// Partitions of each data topic, no fewer than the loader's TOPIC_PARTITIONS; one keeps 5 MiB, then it drops the oldest
+    /// Partitions of each data topic, at least: a workflow of queue-manager gets as many as it asks for. No fewer than the TOPIC_PARTITIONS of a loader that is started by hand; one keeps 5 MiB, then it drops the oldest
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=1_000))]
     pub(crate) partitions: i32,
 

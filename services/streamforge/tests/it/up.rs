@@ -1,5 +1,7 @@
 //! `streamforge up`, as a person uses it from several terminals.
 
+mod workflows;
+
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
@@ -295,74 +297,6 @@ async fn json_is_one_object_of_the_same() {
     assert_eq!(printed, up.sourced().await);
     let (code, said, _) = up.end(Signal::TERM).await;
     assert_eq!(code, Some(0), "{said}");
-}
-
-/// As the first page of the documentation has it.
-#[tokio::test]
-async fn a_workflow_is_started_and_watched_with_the_queue_commands() {
-    let up = Up::start(MANAGED).await;
-    let mut vars = up.sourced().await;
-    assert!(vars.contains_key("QUEUE_MANAGER_URL"), "{vars:?}");
-    vars.insert("NO_COLOR".to_owned(), "1".to_owned());
-    let queue = async |words: &[&str]| {
-        let run = Command::new(env!("CARGO_BIN_EXE_streamforge"))
-            .arg("queue")
-            .args(words)
-            .env_clear()
-            .envs(&vars)
-            .stdin(Stdio::null())
-            .output();
-        let output = tokio::time::timeout(LIMIT, run).await.unwrap().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-        (output.status.code(), printed, said)
-    };
-    let range = "2024-08-01:2024-08-02";
-    let (code, _, said) = queue(&[
-        "start",
-        "--symbol",
-        "BTCUSDT",
-        "--type",
-        "api_candles_1h",
-        "--time-range",
-        range,
-        "--watch",
-    ])
-    .await;
-    assert_eq!(code, Some(0), "{said}");
-    let (code, printed, said) = queue(&["list"]).await;
-    assert_eq!(code, Some(0), "{said}");
-    assert!(printed.contains("finished"), "{printed}");
-    let count = documents(&vars, "btcusdt_api_candles_1h_2024_08_01").await;
-    assert_eq!(count["count"], 48);
-    let (code, _, said) = queue(&[
-        "start",
-        "--symbol",
-        "NOSUCH",
-        "--type",
-        "api_candles_1h",
-        "--time-range",
-        range,
-    ])
-    .await;
-    assert!(
-        code != Some(0) && said.contains("symbol"),
-        "{code:?}: {said}"
-    );
-
-    // What runs ends with the stack.
-    let (code, _, said) = queue(&[
-        "start",
-        "--flow",
-        "dummy_flow",
-        "--param",
-        "DUMMY_RECORDS_TOTAL=100000",
-    ])
-    .await;
-    assert_eq!(code, Some(0), "{said}");
-    let (code, said, folder) = up.end(Signal::INT).await;
-    assert_eq!(code, Some(0), "{said}");
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
 #[tokio::test]

@@ -1,0 +1,124 @@
+//! Whole workflows on a dev stack, by the commands that people type.
+
+use std::{fs, process::Stdio};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use streamforge_utils::config::Vars;
+use tokio::process::Command;
+
+use super::{MANAGED, Up, documents};
+use crate::process::LIMIT;
+
+const RANGE: &str = "2024-08-01:2024-08-02";
+
+/// A terminal that has read the file of a stack.
+struct Terminal {
+    vars: Vars,
+}
+
+/// What a command came to.
+struct Done {
+    code: Option<i32>,
+    printed: String,
+    said: String,
+}
+
+impl Done {
+    fn assert_code(&self, code: i32) {
+        assert_eq!(self.code, Some(code), "{}\n{}", self.printed, self.said);
+    }
+}
+
+impl Terminal {
+    async fn of(up: &Up) -> Self {
+        let mut vars = up.sourced().await;
+        assert!(vars.contains_key("QUEUE_MANAGER_URL"), "{vars:?}");
+        vars.insert("NO_COLOR".to_owned(), "1".to_owned());
+        Self { vars }
+    }
+
+    async fn queue(&self, words: &[&str]) -> Done {
+        let run = Command::new(env!("CARGO_BIN_EXE_streamforge"))
+            .arg("queue")
+            .args(words)
+            .env_clear()
+            .envs(&self.vars)
+            .stdin(Stdio::null())
+            .output();
+        let output = tokio::time::timeout(LIMIT, run).await.unwrap().unwrap();
+        Done {
+            code: output.status.code(),
+            printed: String::from_utf8_lossy(&output.stdout).into_owned(),
+            said: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Starts candles of an hour, with these words more.
+    async fn start(&self, symbol: &str, more: &[&str]) -> Done {
+        let mut words = vec!["start", "--symbol", symbol, "--type", "api_candles_1h"];
+        words.extend(["--time-range", RANGE]);
+        words.extend(more);
+        self.queue(&words).await
+    }
+}
+
+/// As the first page of the documentation has it.
+#[tokio::test]
+async fn a_workflow_is_started_and_watched_with_the_queue_commands() {
+    let up = Up::start(MANAGED).await;
+    let terminal = Terminal::of(&up).await;
+    terminal.start("BTCUSDT", &["--watch"]).await.assert_code(0);
+    let listed = terminal.queue(&["list"]).await;
+    listed.assert_code(0);
+    assert!(listed.printed.contains("finished"), "{}", listed.printed);
+    let count = documents(&terminal.vars, "btcusdt_api_candles_1h_2024_08_01").await;
+    assert_eq!(count["count"], 48);
+    let refused = terminal.start("NOSUCH", &[]).await;
+    refused.assert_code(2);
+    assert!(refused.said.contains("symbol"), "{}", refused.said);
+
+    // What runs ends with the stack.
+    let param = "DUMMY_RECORDS_TOTAL=100000";
+    let started = ["start", "--flow", "dummy_flow", "--param", param];
+    terminal.queue(&started).await.assert_code(0);
+    let (code, said, folder) = up.end(Signal::INT).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+/// The topic gets the partitions that they need, though the stack was not told.
+#[tokio::test]
+async fn two_writers_share_a_collection() {
+    let up = Up::start(MANAGED).await;
+    let terminal = Terminal::of(&up).await;
+    let worker = |target: &str| json!({"target": target, "type": "api_candles_1h"});
+    let pipeline = json!({
+        "symbol": "BTCUSDT",
+        "time_range": "2024-08-01:2024-08-20",
+        "microservices": [worker("loader-api-candles"), worker("arango-candles"), worker("arango-candles")],
+    });
+    let file = up.folder.path().join("pipeline.json");
+    fs::write(&file, pipeline.to_string()).unwrap();
+    let path = file.to_str().unwrap();
+    let started = terminal
+        .queue(&["start", "--file", path, "--watch", "--json"])
+        .await;
+    started.assert_code(0);
+    let ended: Value = serde_json::from_str(started.printed.lines().last().unwrap()).unwrap();
+    assert_eq!(ended["status"], "finished", "{ended}");
+    assert_eq!(ended["partitions"], 2);
+    let parts = ended["parts"].as_array().unwrap();
+    assert!(
+        parts.iter().all(|part| part["status"] == "finished"),
+        "{ended}"
+    );
+    assert_eq!(parts.len(), 3);
+    let count = documents(&terminal.vars, "btcusdt_api_candles_1h_2024_08_01").await;
+    assert_eq!(count["count"], 480, "{ended}");
+    fs::remove_file(file).unwrap();
+    let (code, said, folder) = up.end(Signal::INT).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("-data with 2 partitions"), "{said}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
