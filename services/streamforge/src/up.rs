@@ -148,7 +148,7 @@ async fn keep_up(
     tokio::select! {
         () = stop.cancelled() => {}
         made = make_topics(&stack, args.partitions) => made?,
-        () = tell_of_its_end(manager.as_mut()) => {}
+        () = keep(manager.as_mut()) => {}
     }
     // First of all, so that nobody reads them who would find nothing.
     drop((file, operator_file));
@@ -162,12 +162,12 @@ async fn keep_up(
     })
 }
 
-/// Says so if queue-manager ends, and waits for ever.
-async fn tell_of_its_end(manager: Option<&mut manager::Manager>) {
-    if let Some(manager) = manager {
-        say(&manager.ended().await);
+/// Never ends: queue-manager is started again whenever it has ended.
+async fn keep(manager: Option<&mut manager::Manager>) {
+    match manager {
+        Some(manager) => manager.keep().await,
+        None => std::future::pending().await,
     }
-    std::future::pending().await
 }
 
 /// Makes the topics of each workflow as soon as one of its workers has spoken, on a broker that can't make them when

@@ -15,7 +15,12 @@ use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use streamforge_utils::{config::Vars, shutdown::StopSignal, worker::job::inherited};
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
+use tokio::{
+    process::{Child, Command},
+    time::Instant,
+};
+
+use crate::talk::say;
 
 /// Where people look first.
 const PORT: u16 = 8080;
@@ -24,6 +29,9 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// From SIGTERM to SIGKILL: its workers have their own grace.
 const END_LIMIT: Duration = Duration::from_secs(60);
+/// Before it is started again, and the longest time before that; also how long it lives if it is well.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Lines of its log that are shown if it does not start.
 const LOG_LINES: usize = 20;
 
@@ -69,7 +77,6 @@ impl Plan {
             .tempdir()
             .context("make a folder for Jobs")?;
         let log = jobs.path().join("queue-manager.log");
-        let file = File::create(&log).with_context(|| format!("write {}", log.display()))?;
         let path = |path: &Path| path.to_string_lossy().into_owned();
         let own = [
             ("LAUNCHER", "process".to_owned()),
@@ -82,28 +89,38 @@ impl Plan {
             ),
             ("RECONCILE_INTERVAL_SECS", "1".to_owned()),
         ];
-        let child = Command::new(&self.program)
-            .env_clear()
-            .envs(inherited(vars, true))
-            .envs(connections)
-            .envs(own)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(file)
-            // Ctrl-C of a terminal goes to the whole group; it must hear of it from us, when workers can still be told.
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("start {}", self.program.display()))?;
+        let mut env = inherited(vars, true);
+        env.extend(connections);
+        env.extend(own.map(|(name, value)| (name.to_owned(), value)));
+        let url = self.url();
         let mut manager = Manager {
-            child,
+            child: spawn(&self.program, &env, &log)?,
+            program: self.program,
+            env,
             jobs,
             log,
-            url: self.url(),
+            url,
         };
         manager.until_ready().await?;
         Ok(manager)
     }
+}
+
+/// What it says is added to `log`.
+fn spawn(program: &Path, env: &Vars, log: &Path) -> anyhow::Result<Child> {
+    let file = File::options().create(true).append(true).open(log);
+    let file = file.with_context(|| format!("write {}", log.display()))?;
+    Command::new(program)
+        .env_clear()
+        .envs(env)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(file)
+        // Ctrl-C of a terminal goes to the whole group; it must hear of it from us, when workers can still be told.
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("start {}", program.display()))
 }
 
 /// The usual one, or any other.
@@ -120,6 +137,8 @@ fn free_port() -> io::Result<u16> {
 #[derive(Debug)]
 pub(super) struct Manager {
     child: Child,
+    program: PathBuf,
+    env: Vars,
     /// The folders of its Jobs, and its log.
     jobs: TempDir,
     log: PathBuf,
@@ -141,7 +160,7 @@ impl Manager {
             .timeout(READY_WITHIN)
             .build()?;
         let url = format!("{}/health/ready", self.url);
-        let until = tokio::time::Instant::now() + READY_WITHIN;
+        let until = Instant::now() + READY_WITHIN;
         loop {
             if let Some(status) = self.child.try_wait()? {
                 bail!(
@@ -154,7 +173,7 @@ impl Manager {
             {
                 return Ok(());
             }
-            if tokio::time::Instant::now() >= until {
+            if Instant::now() >= until {
                 let lines = self.last_lines();
                 bail!("queue-manager was not ready within {READY_WITHIN:?}:\n{lines}");
             }
@@ -168,14 +187,30 @@ impl Manager {
         lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
     }
 
-    /// Waits until it ends by itself, which it should not; how, and its last words.
-    pub(super) async fn ended(&mut self) -> String {
-        match self.child.wait().await {
-            Ok(status) => format!(
-                "queue-manager has ended with {status}, workflows are not followed any more:\n{}",
-                self.last_lines()
-            ),
-            Err(error) => format!("queue-manager can't be watched: {error}"),
+    /// Starts it again whenever it has ended, for as long as this is awaited. Workers do not notice: they go on, and the
+    /// next one takes up where the last one was.
+    pub(super) async fn keep(&mut self) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let began = Instant::now();
+            let how = match self.child.wait().await {
+                Ok(status) => format!("queue-manager has ended with {status}"),
+                Err(error) => format!("queue-manager can't be watched: {error}"),
+            };
+            if began.elapsed() > LONGEST_PAUSE {
+                pause = FIRST_PAUSE;
+            }
+            say(&format!(
+                "{how}; it is started again. Its workers go on. Its log: {}",
+                self.log.display()
+            ));
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            match spawn(&self.program, &self.env, &self.log) {
+                Ok(child) => self.child = child,
+                // The child that is no more is waited for again, which takes no time.
+                Err(error) => say(&format!("{error:#}")),
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{fs, process::Stdio};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use streamforge_utils::config::Vars;
 use tokio::process::Command;
@@ -120,5 +120,38 @@ async fn two_writers_share_a_collection() {
     let (code, said, folder) = up.end(Signal::INT).await;
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("-data with 2 partitions"), "{said}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+/// The queue-manager that a stack has started, whichever of its threads did.
+fn manager_of(stack: u32) -> Pid {
+    let threads = fs::read_dir(format!("/proc/{stack}/task")).unwrap();
+    let children: String = threads
+        .map(|thread| fs::read_to_string(thread.unwrap().path().join("children")).unwrap() + " ")
+        .collect();
+    let is_it = |pid: &&str| {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm"));
+        name.is_ok_and(|name| name.trim() == "queue-manager")
+    };
+    let pid = children.split_whitespace().find(is_it).unwrap();
+    Pid::from_raw(pid.parse().unwrap()).unwrap()
+}
+
+/// What a killed queue-manager has begun, the next one ends.
+#[tokio::test]
+async fn a_queue_manager_that_is_killed_is_started_again() {
+    let up = Up::start(MANAGED).await;
+    let terminal = Terminal::of(&up).await;
+    let started = terminal.start("BTCUSDT", &[]).await;
+    started.assert_code(0);
+    kill_process(manager_of(up.child.id().unwrap()), Signal::KILL).unwrap();
+    let id = started.printed.trim();
+    let watched = terminal.queue(&["watch", id]).await;
+    watched.assert_code(0);
+    let count = documents(&terminal.vars, "btcusdt_api_candles_1h_2024_08_01").await;
+    assert_eq!(count["count"], 48);
+    let (code, said, folder) = up.end(Signal::INT).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("it is started again"), "{said}");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
