@@ -49,8 +49,9 @@ async fn listen(hub: &Arc<Hub>, mut query: Query) -> Result<Listener, ApiError> 
     }
 }
 
-/// A WebSocket: what there is, then every change, each a message of JSON. Browsers, which can't set headers, offer the
-/// subprotocols `bearer` and the token. It pings every 15 s; close code 1001 means that this replica ends and another
+/// A WebSocket: what there is, then every change, each a message of JSON.
+///
+/// Browsers, which can't set headers, offer the subprotocols `bearer` and the token. It pings every 15 s; close code 1001 means that this replica ends and another
 /// may go on, 1013 that the client was too slow.
 #[utoipa::path(get, path = "/ws/queues", tag = "live",
     params(("queue_id" = Option<String>, Query, pattern = "^wf-[a-zA-Z0-9._-]{1,125}$", description = "Only this one, with its workers")),
@@ -122,7 +123,9 @@ fn farewell(over: Over) -> CloseFrame {
     }
 }
 
-/// Server-Sent Events: what there is, then every change. The name of an event is the `type` in its data.
+/// Server-Sent Events: what there is, then every change.
+///
+/// The name of an event is the `type` in its data.
 #[utoipa::path(get, path = "/queues/stream", tag = "live",
     params(("queue_id" = Option<String>, Query, pattern = "^wf-[a-zA-Z0-9._-]{1,125}$", description = "Only this one, with its workers")),
     responses(

@@ -57,7 +57,10 @@ impl Workflow {
             };
         }
         if let Some(stop) = &self.stop {
-            let drain = if stop.drain { ", the topic first" } else { "" };
+            let drain = match stop.drain {
+                true => "; what was published is written first",
+                false => "",
+            };
             return Some(format!("{} stops it{drain}", stop.by));
         }
         if let Some(failed) = of(Status::Error) {

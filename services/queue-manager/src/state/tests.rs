@@ -286,7 +286,7 @@ fn what_never_started_ends_at_once_when_it_is_stopped() {
     );
     assert_eq!(
         running.reason.as_deref(),
-        Some("ann stops it, the topic first")
+        Some("ann stops it; what was published is written first")
     );
     assert!(!running.request_stop(true, "bob", at(4)));
     assert!(
