@@ -10,14 +10,23 @@ use serde::{
 use serde_json::Value;
 use streamforge_utils::protocol::{Gap, TimestampMs};
 
-/// Every answer.
+/// Every answer. Without its first field it is an answer of another program.
 #[derive(Debug, Deserialize)]
 pub(super) struct Envelope {
+    #[serde(rename = "status")]
+    _outcome: Outcome,
     /// For people.
     #[serde(default)]
     pub(super) message: String,
     #[serde(default)]
     pub(super) data: Value,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Outcome {
+    Success,
+    Error,
 }
 
 /// `data` of a refusal.
@@ -347,6 +356,17 @@ pub(super) mod tests {
         assert_eq!(turn.waits_for, WaitsFor::Other);
         let told: Told = read(&json!({"type": "greeting"})).unwrap();
         assert!(matches!(told, Told::Unknown));
+    }
+
+    #[test]
+    fn json_of_another_program_is_no_answer() {
+        let said = |text: &str| serde_json::from_str::<Envelope>(text).is_ok();
+        assert!(said(
+            r#"{"status": "error", "message": "why", "data": null}"#
+        ));
+        assert!(!said(
+            r#"{"code": 401, "error": true, "errorMessage": "not authorized"}"#
+        ));
     }
 
     #[test]
