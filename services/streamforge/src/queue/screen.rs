@@ -46,7 +46,7 @@ impl Screen {
             Mode::Bars {
                 multi: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()),
                 bars: BTreeMap::new(),
-                lines: Lines::default(),
+                lines: Lines::beside_bars(),
             }
         } else {
             Mode::Lines(Lines::default())

@@ -19,6 +19,8 @@ const SIGN_OF_LIFE: i64 = 10_000;
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     told: BTreeMap<String, Told>,
+    /// Whether another place in the row is no news, since it is shown elsewhere.
+    without_places: bool,
 }
 
 #[derive(Debug)]
@@ -32,6 +34,14 @@ struct Told {
 }
 
 impl Lines {
+    /// Those beside bars, which show the place in the row.
+    pub(super) fn beside_bars() -> Self {
+        Self {
+            without_places: true,
+            ..Self::default()
+        }
+    }
+
     /// Notes a state; gives the lines that are due.
     pub(super) fn take(&mut self, workflow: &Workflow, now: TimestampMs) -> Vec<String> {
         let mut lines = self.changes(workflow);
@@ -47,7 +57,11 @@ impl Lines {
     pub(super) fn changes(&mut self, workflow: &Workflow) -> Vec<String> {
         let id = &workflow.queue_id;
         let before = self.told.get(id);
-        let mut states = vec![(workflow.status.clone(), text::why(workflow))];
+        let news = match (&workflow.reason, &workflow.turn) {
+            (None, Some(_)) if self.without_places => Some("it waits".to_owned()),
+            _ => text::why(workflow),
+        };
+        let mut states = vec![(workflow.status.clone(), news)];
         let parts = workflow.parts.iter();
         states.extend(parts.map(|part| (part.status.clone(), part.reason.clone())));
         let changed =
@@ -120,6 +134,23 @@ mod tests {
 
     use super::*;
     use crate::queue::api::tests::{NOW, workflow};
+
+    #[test]
+    fn beside_bars_only_the_first_place_in_the_row_is_told() {
+        let row = |mut lines: Lines| -> Vec<usize> {
+            [Some(7), Some(6), Some(0), None]
+                .map(|before| {
+                    let turn = before
+                        .map(|before| json!({"before": before, "waits_for": "place", "limit": 4}));
+                    lines
+                        .changes(&workflow(json!({"status": "pending", "turn": turn})))
+                        .len()
+                })
+                .to_vec()
+        };
+        assert_eq!(row(Lines::default()), [1, 1, 1, 1]);
+        assert_eq!(row(Lines::beside_bars()), [1, 0, 0, 1]);
+    }
 
     #[test]
     fn changes_are_told_at_once_and_counts_now_and_then() {
