@@ -138,6 +138,8 @@ pub(super) struct Part {
     #[serde(default)]
     pub(super) attempts: u32,
     pub(super) exit_code: Option<i32>,
+    /// Whether, by its last error, trying again can help.
+    pub(super) retryable: Option<bool>,
     #[serde(default)]
     pub(super) gaps: Vec<Gap>,
 }

@@ -211,8 +211,13 @@ pub(super) fn next_step(workflow: &Workflow) -> String {
             } else {
                 "Look why:"
             };
+            let then = if culprit.is_some_and(|part| part.retryable == Some(false)) {
+                "Trying again alone can't mend that. Once its cause is gone,"
+            } else {
+                "Then"
+            };
             format!(
-                "{first} {look}\nThen run again what did not finish: streamforge queue retry {id}"
+                "{first} {look}\n{then} run again what did not finish: streamforge queue retry {id}"
             )
         }
     }
@@ -223,7 +228,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::queue::api::tests::{NOW, workflow};
+    use crate::queue::api::{
+        read,
+        tests::{NOW, workflow, workflow_json},
+    };
 
     fn shown(more: serde_json::Value) -> String {
         anstream::adapter::strip_str(&text_of(&workflow(more), NOW)).to_string()
@@ -286,6 +294,13 @@ mod tests {
                 )
             })
             .concat();
+        let mut for_good = workflow_json(json!({"status": "error"}));
+        for field in [json!({"status": "error"}), json!({"retryable": false})] {
+            let part = for_good["parts"][1].as_object_mut().unwrap();
+            part.extend(field.as_object().cloned().unwrap());
+        }
+        let for_good = next_step(&read(&for_good).unwrap());
+        let _ = writeln!(text, "error for good: {for_good}");
         let stopped = json!({"stop": {"at": 0, "drain": false, "by": "ops"}});
         let _ = writeln!(text, "stopped: {}", next_step(&workflow(stopped)));
         let removed = json!({"status": "error", "removal": {"at": 0, "by": "ops"}});

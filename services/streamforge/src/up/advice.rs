@@ -38,6 +38,13 @@ impl Advice<'_> {
             ),
             None => "Its data is in memory and gone after that.".to_owned(),
         };
+        let broker = match self.operator_file {
+            Some(_) => "",
+            None => {
+                "Its broker keeps some 60,000 unread candles of a workflow, then drops the oldest, and the workflow ends in error:\n\
+                 load less at a time, or use an Apache Kafka (in a checkout: make up KAFKA=apache).\n"
+            }
+        };
         let people = match self.operator_file {
             Some(file) => format!(
                 "And a ping, to see that it answers, in a terminal for people, who are another user and see no data:\n\n    \
@@ -64,7 +71,7 @@ A single ",
             "\
 The dev stack is up: {places}
 It stays up until Ctrl-C. {data}
-
+{broker}
 In every other terminal, first:
 
     cd {here}
