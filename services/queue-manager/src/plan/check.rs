@@ -127,7 +127,8 @@ impl Planner {
                 name => name.to_owned(),
             }));
         }
-        errors.or(Some(plans))
+        // Of its workers each says the same of it.
+        errors.once("type").or(Some(plans))
     }
 
     /// A loader and a writer for the type; those for candles where there are none, so that the answer says what they take.

@@ -344,6 +344,7 @@ fn a_list_of_symbols_is_a_workflow_each() {
             vec!["symbol[1]"],
         ),
         (json!([5, "ETHUSDT"]), "candles", vec!["symbol[0]", "type"]),
+        (json!("BTCUSDT"), "api_trades", vec!["type"]),
         (json!([]), "api_candles_1h", vec!["symbol"]),
     ] {
         let errors = start(&body(symbol, kind)).unwrap_err();

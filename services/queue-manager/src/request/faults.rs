@@ -105,6 +105,14 @@ impl FieldErrors {
         renamed
     }
 
+    /// Only the first of what was found wrong with this field.
+    pub(crate) fn once(mut self, field: &str) -> Self {
+        let mut is_told = false;
+        self.0
+            .retain(|error| error.field != field || !std::mem::replace(&mut is_told, true));
+        self
+    }
+
     pub(crate) fn add(&mut self, others: Self) {
         for error in others.0 {
             self.wrong(&error.field, &error.found, &error.expected);
