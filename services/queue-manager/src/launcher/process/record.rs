@@ -154,18 +154,9 @@ impl Start {
 fn trouble(why: &Why, starts: usize) -> Option<Trouble> {
     let (kind, message) = match why {
         Why::Done => return None,
-        Why::ExitCode { code } => (
-            TroubleKind::ExitCode(*code),
-            format!("start {starts} ended with exit code {code}"),
-        ),
-        Why::Signal { signal } => (
-            TroubleKind::Signal(*signal),
-            format!("start {starts} was killed by signal {signal}"),
-        ),
-        Why::Deadline => (
-            TroubleKind::Deadline,
-            "it took longer than its deadline and was ended".to_owned(),
-        ),
+        Why::ExitCode { code } => (TroubleKind::ExitCode(*code), format!("its start {starts}")),
+        Why::Signal { signal } => (TroubleKind::Signal(*signal), format!("its start {starts}")),
+        Why::Deadline => (TroubleKind::Deadline, "it was ended".to_owned()),
         Why::Program { message } => (TroubleKind::Program, message.clone()),
         Why::Evicted => (
             TroubleKind::Evicted,
@@ -257,7 +248,7 @@ mod tests {
         };
         let trouble = status.trouble().unwrap();
         assert_eq!(trouble.kind, TroubleKind::Signal(9));
-        assert_eq!(trouble.message, "start 1 was killed by signal 9");
+        assert_eq!(trouble.message, "its start 1");
         assert_eq!(ended(Why::Done).trouble(), None);
     }
 
