@@ -263,6 +263,7 @@ impl Client {
             StatusCode::UNAUTHORIZED => Failure::Unauthorized {
                 url: self.place.url.clone(),
                 message,
+                with_token: self.place.token.is_some(),
             },
             StatusCode::FORBIDDEN => Failure::Forbidden { message },
             StatusCode::NOT_FOUND => Failure::NotFound(message),

@@ -27,9 +27,14 @@ pub(super) enum Failure {
         message: String,
         retry_after: Option<Duration>,
     },
-    /// Give a token.
+    /// Give a token, or another one.
     #[error("queue-manager at {url} does not take this request: {message}")]
-    Unauthorized { url: Url, message: String },
+    Unauthorized {
+        url: Url,
+        message: String,
+        /// Whether one was sent.
+        with_token: bool,
+    },
     /// Give a token with more rights.
     #[error("not permitted: {message}")]
     Forbidden { message: String },
@@ -122,10 +127,15 @@ impl Failure {
 
     fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Away { .. } => "Start it (`streamforge up` runs one on this machine), or say where it is: --url or \
-                 QUEUE_MANAGER_URL."
+            Self::Away { .. } => "Start it (`streamforge up` runs one on this machine; read its streamforge.env in this terminal), or \
+                 say where it is: --url or QUEUE_MANAGER_URL."
                 .to_owned(),
             Self::Unavailable { .. } => "Try again in a moment.".to_owned(),
+            Self::Unauthorized {
+                with_token: true, ..
+            } => {
+                "It does not know the token of --token-file or QUEUE_MANAGER_TOKEN: give another one.".to_owned()
+            }
             Self::Unauthorized { .. } => {
                 "Put a token into QUEUE_MANAGER_TOKEN, or name a file that holds one: --token-file.".to_owned()
             }
@@ -166,6 +176,12 @@ mod tests {
             Failure::Unauthorized {
                 url: url(),
                 message: message(),
+                with_token: false,
+            },
+            Failure::Unauthorized {
+                url: url(),
+                message: message(),
+                with_token: true,
             },
             Failure::Forbidden { message: message() },
             Failure::Invalid {
