@@ -10,7 +10,7 @@ use prometheus::Registry;
 use streamforge_utils::{
     config::Vars,
     logging,
-    shutdown::StopSignal,
+    shutdown::{StopCause, StopSignal},
     worker::{About, EXIT_PERMANENT},
 };
 use tokio::net::TcpListener;
@@ -68,6 +68,9 @@ pub async fn run(args: impl IntoIterator<Item = std::ffi::OsString>, vars: Vars)
 async fn serve(config: &Config, vars: &Vars) -> anyhow::Result<()> {
     let stop = StopSignal::new();
     stop.listen_for_signals().context("listen for signals")?;
+    if config.jobs.end_with_stdin {
+        end_with_stdin(stop.clone());
+    }
     let address = config.api.api_listen.address();
     // First, so that a port that is taken is told before anything is made.
     let listener = TcpListener::bind(address)
@@ -124,6 +127,16 @@ async fn serve(config: &Config, vars: &Vars) -> anyhow::Result<()> {
     }
     tracing::info!("{SERVICE} has ended");
     Ok(())
+}
+
+/// Tells to end when stdin does. A thread that nobody waits for, since nothing can end its reading.
+fn end_with_stdin(stop: StopSignal) {
+    std::thread::spawn(move || {
+        // A failure is an end, too.
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        tracing::info!("Told to end by the end of stdin");
+        stop.stop(StopCause::Terminate);
+    });
 }
 
 /// Ends all Jobs and waits until nothing of them runs, for as long as a worker may take.

@@ -92,6 +92,7 @@ async fn keep_up(
     process: &Vars,
 ) -> anyhow::Result<ExitCode> {
     stop.listen_for_signals().context("listen for signals")?;
+    signals::end_with_terminal(stop).context("listen for signals")?;
     let file = EnvFile::reserve(&args.env_file)?;
     let operator_file = match &args.kafka {
         Some(_) => Some(EnvFile::reserve(&env_file::for_operators(&args.env_file))?),

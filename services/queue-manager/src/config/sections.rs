@@ -93,6 +93,9 @@ pub struct JobsConfig {
     pub worker_env_file: Option<PathBuf>,
     /// Whether processes end with queue-manager, when it is told to end. Read from `STOP_JOBS_AT_EXIT`.
     pub stop_jobs_at_exit: bool,
+    /// Whether it is told to end when its stdin ends: whoever started it holds the other end of a pipe, and is gone then.
+    /// Read from `END_WITH_STDIN`.
+    pub end_with_stdin: bool,
     /// Where Jobs are made; None: where queue-manager itself runs. Read from `K8S_NAMESPACE`.
     pub k8s_namespace: Option<KubernetesName>,
     /// Tells installations in one namespace apart: each takes for its own, and deletes if its database does not know them,
@@ -142,6 +145,9 @@ impl Section for JobsConfig {
         Variable::optional("STOP_JOBS_AT_EXIT", "true or false", "false")
             .default("false")
             .means("true: processes end with queue-manager when it is told to end"),
+        Variable::optional("END_WITH_STDIN", "true or false", "false")
+            .default("false")
+            .means("true: it is told to end when its stdin ends, as when whoever started it is gone"),
         Variable::optional(
             "K8S_NAMESPACE",
             "a name of a-z 0-9 - with up to 63",

@@ -10,7 +10,7 @@ use super::ExchangeArgs;
 /// Keep a dev stack running on this machine, for workers in other terminals
 ///
 /// Starts a Kafka broker, an ArangoDB server and an exchange inside this process, on free ports of 127.0.0.1, and keeps
-/// them up until Ctrl-C or SIGTERM. What a worker needs to reach them is printed as KEY=value lines, and written to a
+/// them up until Ctrl-C, SIGTERM, or until its terminal is closed. What a worker needs to reach them is printed as KEY=value lines, and written to a
 /// file that other terminals read. The three stand-ins are for development: their data is gone when they end. With
 /// --kafka the broker is an Apache Kafka with TLS, users and rights, and people get a file of their own.
 ///
@@ -74,5 +74,5 @@ Examples:
 A workflow's topics are made when its first worker says that it has started: the built-in broker can't make them \
 when asked. What the stack itself logs goes to stderr, errors only unless LOG_LEVEL asks for more.
 
-Exit codes: 0 ended by Ctrl-C or SIGTERM once it was up; 1 something could not start; 2 wrong usage; 130 Ctrl-C, \
+Exit codes: 0 ended by Ctrl-C, SIGTERM or SIGHUP once it was up; 1 something could not start; 2 wrong usage; 130 Ctrl-C, \
 143 SIGTERM before it was up, or a second one that did not let it end in order.";

@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use streamforge_utils::{config::Vars, shutdown::StopSignal, worker::job::inherited};
 use tempfile::TempDir;
 use tokio::{
-    process::{Child, Command},
+    process::{Child, ChildStdin, Command},
     time::Instant,
 };
 
@@ -83,6 +83,7 @@ impl Plan {
             ("JOBS_DIR", path(jobs.path())),
             ("WORKER_ENV_FILE", path(worker_env)),
             ("STOP_JOBS_AT_EXIT", "true".to_owned()),
+            ("END_WITH_STDIN", "true".to_owned()),
             (
                 "API_LISTEN",
                 format!("{}:{}", Ipv4Addr::LOCALHOST, self.port),
@@ -93,8 +94,10 @@ impl Plan {
         env.extend(connections);
         env.extend(own.map(|(name, value)| (name.to_owned(), value)));
         let url = self.url();
+        let (child, line) = spawn(&self.program, &env, &log)?;
         let mut manager = Manager {
-            child: spawn(&self.program, &env, &log)?,
+            child,
+            line,
             program: self.program,
             env,
             jobs,
@@ -106,21 +109,24 @@ impl Plan {
     }
 }
 
-/// What it says is added to `log`.
-fn spawn(program: &Path, env: &Vars, log: &Path) -> anyhow::Result<Child> {
+/// What it says is added to `log`. It lives as long as the other end of its stdin, on which nothing is ever written.
+fn spawn(program: &Path, env: &Vars, log: &Path) -> anyhow::Result<(Child, Option<ChildStdin>)> {
     let file = File::options().create(true).append(true).open(log);
     let file = file.with_context(|| format!("write {}", log.display()))?;
-    Command::new(program)
+    let mut child = Command::new(program)
         .env_clear()
         .envs(env)
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(file)
         // Ctrl-C of a terminal goes to the whole group; it must hear of it from us, when workers can still be told.
         .process_group(0)
         .kill_on_drop(true)
         .spawn()
-        .with_context(|| format!("start {}", program.display()))
+        .with_context(|| format!("start {}", program.display()))?;
+    // Whoever waits for a child closes what it has of it.
+    let line = child.stdin.take();
+    Ok((child, line))
 }
 
 /// The usual one, or any other.
@@ -137,6 +143,8 @@ fn free_port() -> io::Result<u16> {
 #[derive(Debug)]
 pub(super) struct Manager {
     child: Child,
+    /// Closed with this process, however that ends.
+    line: Option<ChildStdin>,
     program: PathBuf,
     env: Vars,
     /// The folders of its Jobs, and its log.
@@ -207,7 +215,7 @@ impl Manager {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
             match spawn(&self.program, &self.env, &self.log) {
-                Ok(child) => self.child = child,
+                Ok((child, line)) => (self.child, self.line) = (child, line),
                 // The child that is no more is waited for again, which takes no time.
                 Err(error) => say(&format!("{error:#}")),
             }
@@ -229,6 +237,7 @@ impl Manager {
             () = stop.at_once() => {}
             () = tokio::time::sleep(END_LIMIT) => {}
         }
+        drop(self.line);
         // What is left ends with this.
         let _ = self.child.kill().await;
         drop(self.jobs);

@@ -54,13 +54,16 @@ pub(crate) const REAL_NAMES: [&str; 9] = [
 /// A stack with queue-manager.
 const MANAGED: &[&str] = &["--json"];
 
+fn is_managed(arguments: &[&str]) -> bool {
+    arguments.starts_with(MANAGED) && !arguments.contains(&"--partitions")
+}
+
 fn command(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_streamforge"));
     command
         .arg("up")
         .args(arguments)
-        // With one it is tested below.
-        .args((arguments != MANAGED).then_some("--no-queue-manager"))
+        .args((!is_managed(arguments)).then_some("--no-queue-manager"))
         .current_dir(folder)
         .env_remove("LOG_LEVEL")
         .stdin(Stdio::null())
