@@ -3,7 +3,7 @@
 //! A cursor keeps the keys of its results and a snapshot of the collection, not the documents: what is
 //! written meanwhile does not show, and a cursor over everything stays small.
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     ops::Range,
     sync::{Mutex, MutexGuard},
     time::{Duration, Instant},
@@ -60,6 +60,8 @@ struct Cursor {
     documents: Snapshot,
     /// The keys of all results, in their order.
     keys: Vec<String>,
+    /// The attributes that are returned, if not all are.
+    kept: Option<Vec<String>>,
     handed_out: usize,
     /// Number of the batch that comes next, from 1.
     next_batch: u64,
@@ -173,7 +175,10 @@ impl Cursor {
             .map(|key| {
                 let stored = self.documents.get(key.as_str())?.ok_or(Known::Internal)?;
                 let text = Record::decode(stored.value()).render(&self.collection, key)?;
-                Ok(RawValue::from_string(text)?)
+                Ok(match &self.kept {
+                    Some(names) => keep(&text, names)?,
+                    None => RawValue::from_string(text)?,
+                })
             })
             .collect();
         let has_more = !self.is_exhausted();
@@ -190,6 +195,13 @@ impl Cursor {
         };
         Ok((status, Json(body)).into_response())
     }
+}
+
+/// A document with these attributes only, as far as it has them.
+fn keep(text: &str, names: &[String]) -> Result<Box<RawValue>, serde_json::Error> {
+    let mut attributes: BTreeMap<String, &RawValue> = serde_json::from_str(text)?;
+    attributes.retain(|name, _| names.contains(name));
+    serde_json::value::to_raw_value(&attributes)
 }
 
 /// `POST /_api/cursor`
@@ -309,6 +321,7 @@ fn evaluate(
         documents,
         statistics: Statistics::new(&results, started),
         keys: results.keys,
+        kept: query.kept.clone(),
         handed_out: 0,
         next_batch: 1,
         last: 0..0,

@@ -5,7 +5,7 @@
 //!   [FILTER d.status IN @list AND (d.time < @time OR d.time == @time AND d.name != @name)]
 //!   [SORT d.time [ASC | DESC], d.name [ASC | DESC]]
 //!   [LIMIT [offset,] count]
-//!   RETURN d | REMOVE d IN @@collection
+//!   RETURN d | RETURN KEEP(d, @names) | REMOVE d IN @@collection
 //! ```
 //!
 //! Comparisons are `==`, `!=`, `<`, `<=`, `>`, `>=`, `IN` and `NOT IN`, joined by `AND`, `OR` and parentheses. Any
@@ -40,6 +40,8 @@ pub(super) struct Query {
     sort: Vec<Sort>,
     offset: usize,
     limit: Option<usize>,
+    /// The attributes that are returned, if not all are.
+    pub(super) kept: Option<Vec<String>>,
     /// Whether the documents are removed, not returned.
     pub(super) removes: bool,
 }

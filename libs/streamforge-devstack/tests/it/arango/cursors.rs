@@ -38,6 +38,20 @@ fn keys_of(body: &Value) -> String {
 }
 
 #[tokio::test]
+async fn attributes_can_be_kept() {
+    let root = with_documents().await;
+    let query = "FOR d IN c FILTER d._key IN @keys SORT d._key RETURN KEEP(d, @names)";
+    let variables = json!({"keys": ["k9", "none"], "names": ["_rev", "open_time", "absent"]});
+    let body = json!({"query": query, "bindVars": variables});
+    let reply = root.post("/_api/cursor", body).await;
+    let rows = reply.body["result"].as_array().unwrap();
+    assert_eq!((rows.len(), &rows[0]["open_time"]), (2, &json!(0)));
+    assert_eq!(rows[0].as_object().unwrap().len(), 2, "{rows:?}");
+    assert_eq!(rows[1].as_object().unwrap().len(), 1, "{rows:?}");
+    assert!(rows[1]["_rev"].is_string());
+}
+
+#[tokio::test]
 async fn queries_filter_sort_and_limit() {
     let root = with_documents().await;
     let c = || json!({"@c": "c"});

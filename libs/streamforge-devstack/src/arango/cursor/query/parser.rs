@@ -40,7 +40,7 @@ fn lacking(token: Option<Token<'_>>) -> ApiError {
     });
     ApiError::lacking(format!(
         "AQL beyond `FOR d IN @@collection FILTER d.open_time >= @start AND (d.state IN @list OR d.x != @y) \
-         SORT d.open_time, d.x LIMIT n RETURN d`, or `REMOVE d IN @@collection` at its end; it stopped at {token}"
+         SORT d.open_time, d.x LIMIT n RETURN d`, or `RETURN KEEP(d, @names)` or `REMOVE d IN @@collection` at its end; it stopped at {token}"
     ))
 }
 
@@ -66,10 +66,13 @@ impl<'a> Parser<'a> {
         if !removes {
             self.keyword("RETURN")?;
         }
-        match self.tokens.next() {
-            Some(Token::Name(name)) if name == variable => {}
-            other => return Err(lacking(other)),
-        }
+        let kept = match !removes && self.tokens.take_keyword("KEEP") {
+            true => Some(self.kept(variable)?),
+            false => {
+                self.variable_of_row(variable)?;
+                None
+            }
+        };
         if removes {
             self.keyword("IN")?;
             if self.collection()? != collection {
@@ -89,8 +92,38 @@ impl<'a> Parser<'a> {
             sort,
             offset,
             limit,
+            kept,
             removes,
         })
+    }
+
+    fn variable_of_row(&mut self, variable: &str) -> Result<(), ApiError> {
+        match self.tokens.next() {
+            Some(Token::Name(name)) if name == variable => Ok(()),
+            other => Err(lacking(other)),
+        }
+    }
+
+    /// `(d, @names)`
+    fn kept(&mut self, variable: &str) -> Result<Vec<String>, ApiError> {
+        self.symbol("(")?;
+        self.variable_of_row(variable)?;
+        self.symbol(",")?;
+        let name = match self.tokens.next() {
+            Some(Token::Variable(name)) => name,
+            other => return Err(lacking(other)),
+        };
+        let names = serde_json::from_value(self.variable(name)?)
+            .map_err(|_| ApiError::about(Known::BindParameterType, name))?;
+        self.symbol(")")?;
+        Ok(names)
+    }
+
+    fn symbol(&mut self, symbol: &str) -> Result<(), ApiError> {
+        match self.tokens.take_symbol(symbol) {
+            true => Ok(()),
+            false => Err(lacking(self.tokens.next())),
+        }
     }
 
     fn keyword(&mut self, keyword: &str) -> Result<(), ApiError> {
@@ -167,10 +200,8 @@ impl<'a> Parser<'a> {
     fn condition(&mut self, variable: &str) -> Result<Condition, ApiError> {
         if self.tokens.take_symbol("(") {
             let condition = self.any(variable)?;
-            return match self.tokens.take_symbol(")") {
-                true => Ok(condition),
-                false => Err(lacking(self.tokens.next())),
-            };
+            self.symbol(")")?;
+            return Ok(condition);
         }
         let attribute = self.attribute(variable)?;
         let negated = self.tokens.take_keyword("NOT");
@@ -326,11 +357,18 @@ mod tests {
             sort: vec![sort(0, true), sort(3, false)],
             offset: 5,
             limit: Some(3),
+            kept: None,
             removes: false,
         };
         assert_eq!(query.unwrap(), expected);
         let small = parsed("for x in `odd name` return x", json!({})).unwrap();
         assert!(small.sort.is_empty());
+        let keeping = parsed(
+            "FOR d IN c RETURN KEEP(d, @names)",
+            json!({"names": ["_key", "a"]}),
+        );
+        let names = ["_key", "a"].map(str::to_owned).to_vec();
+        assert_eq!(keeping.unwrap().kept, Some(names));
         let removing = parsed("FOR d IN @@c REMOVE d IN @@c", json!({"@c": "c"}));
         assert!(removing.unwrap().removes);
     }
@@ -342,6 +380,9 @@ mod tests {
             ("FOR d IN c", "the end of the query"),
             ("FOR d IN c RETURN d._key", "`.`"),
             ("FOR d IN c RETURN e", "`e`"),
+            ("FOR d IN c RETURN KEEP(e, @x)", "`e`"),
+            ("FOR d IN c RETURN KEEP(d, 1)", "`1`"),
+            ("FOR d IN c REMOVE KEEP(d, @x) IN c", "`KEEP`"),
             ("FOR d IN c COLLECT WITH COUNT INTO n RETURN n", "`COLLECT`"),
             ("FOR d IN c FILTER d.a ~ 1 RETURN d", "`~`"),
             ("FOR d IN c FILTER d.a == 'x' RETURN d", "`'`"),
@@ -382,6 +423,8 @@ mod tests {
                 "{variables}"
             );
         }
+        let no_names = parsed("FOR d IN c RETURN KEEP(d, @x)", json!({"x": [1]}));
+        assert_eq!(no_names.unwrap_err().num, 1553);
         let no_list = parsed("FOR d IN c FILTER d.a IN @x RETURN d", json!({"x": 1}));
         assert_eq!(no_list.unwrap_err().num, 1553);
     }
