@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use crate::{
     plan::Role,
     state::{Status, Workflow},
+    store::Excerpt,
 };
 
 /// How much may run at once.
@@ -72,6 +73,17 @@ pub struct Claimant {
 struct ClaimantPart {
     role: Role,
     status: Status,
+}
+
+impl Excerpt for Claimant {
+    const ATTRIBUTES: &'static [&'static str] = &[
+        "queue_id",
+        "type",
+        "status",
+        "queued_at",
+        "admitted_at",
+        "parts",
+    ];
 }
 
 impl Claimant {

@@ -48,7 +48,7 @@ const FLUSH_INTERVAL: Duration = Duration::from_millis(500);
 const URGENT_WITHIN: Duration = Duration::from_millis(20);
 /// Looks are at least this far apart, however much happens.
 const LOOK_APART: Duration = Duration::from_millis(100);
-/// Events that wait to be stored; more are not read before.
+/// Events that may wait to be stored; then they are, before more are taken in.
 const MOST_UNSTORED: usize = 5_000;
 /// Events that are taken in before anything else has its turn.
 const MOST_AT_ONCE: usize = 4_096;
@@ -155,7 +155,12 @@ impl Conducting<'_> {
                 launcher.changed().await;
             };
             tokio::select! {
-                heard = self.reading.next(), if self.unstored < MOST_UNSTORED => self.hear_all(heard),
+                heard = self.reading.next() => {
+                    self.hear_all(heard);
+                    if self.unstored >= MOST_UNSTORED {
+                        self.store().await?;
+                    }
+                }
                 _ = flush.tick() => self.store().await?,
                 () = until(urgent_at) => {
                     self.store().await?;

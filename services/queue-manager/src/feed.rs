@@ -154,19 +154,25 @@ impl Feed {
     ///
     /// # Errors
     /// The brokers do not take it; it is read again after a restart.
-    pub async fn commit(&self, next: BTreeMap<i32, i64>) -> Result<(), FeedError> {
+    pub fn commit(
+        &self,
+        next: BTreeMap<i32, i64>,
+    ) -> impl Future<Output = Result<(), FeedError>> + Send + 'static {
         let (consumer, topic) = (Arc::clone(&self.consumer), self.topic.clone());
-        let committed = spawn_blocking(move || {
-            let mut list = TopicPartitionList::with_capacity(next.len());
-            for (partition, offset) in next {
-                list.add_partition_offset(&topic, partition, Offset::Offset(offset))?;
-            }
-            consumer.commit(&list, CommitMode::Sync)
-        });
-        committed
-            .await
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
-            .map_err(|error| failed(&self.topic, error))
+        async move {
+            let name = topic.clone();
+            let committed = spawn_blocking(move || {
+                let mut list = TopicPartitionList::with_capacity(next.len());
+                for (partition, offset) in next {
+                    list.add_partition_offset(&name, partition, Offset::Offset(offset))?;
+                }
+                consumer.commit(&list, CommitMode::Sync)
+            });
+            committed
+                .await
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+                .map_err(|error| failed(&topic, error))
+        }
     }
 }
 

@@ -22,7 +22,7 @@ pub use progress::{Progress, Sample};
 pub use retry::NoRetry;
 pub(crate) use status::{Told, UPSTREAM};
 
-use crate::plan::Plan;
+use crate::{plan::Plan, store::Excerpt};
 
 /// Version of the document. One with a higher number is refused: it was written by a newer queue-manager.
 pub const SCHEMA: u32 = 1;
@@ -207,6 +207,8 @@ fn known_schema<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Er
     }
     Ok(schema)
 }
+
+impl Excerpt for Workflow {}
 
 impl Workflow {
     /// A workflow of which nothing exists yet. It waits until [`Workflow::admit`].

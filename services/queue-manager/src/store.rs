@@ -24,7 +24,7 @@ pub use error::StoreError;
 pub use idempotency::{ANSWERED_FOR, Fingerprint, Idempotency, RUNNING_FOR, Reservation, Ticket};
 pub use lease::{Lease, LeaseTimes, Standing};
 pub use telemetry::{NewEvent, StoredEvent, Telemetry};
-pub use workflows::{Filter, Workflows};
+pub use workflows::{Excerpt, Filter, Workflows};
 
 use std::time::Duration;
 

@@ -8,6 +8,7 @@ use crate::{
     admission::Turn,
     plan::Role,
     state::{Part, Progress, RemovalRequest, Status, StopRequest, Workflow},
+    store::Excerpt,
 };
 
 /// A workflow that was taken on: all names that it has.
@@ -151,6 +152,26 @@ pub struct QueueSummary {
     pub turn: Option<Turn>,
 }
 
+impl Excerpt for QueueSummary {
+    const ATTRIBUTES: &'static [&'static str] = &[
+        "queue_id",
+        "run",
+        "symbol",
+        "type",
+        "time_range",
+        "status",
+        "reason",
+        "created_at",
+        "admitted_at",
+        "started_at",
+        "ended_at",
+        "updated_at",
+        "totals",
+        "stop",
+        "removal",
+    ];
+}
+
 impl QueueSummary {
     /// Whether it waits for its turn.
     pub fn waits(&self) -> bool {
@@ -203,4 +224,32 @@ pub struct PartLog {
 pub struct LogList {
     /// One a worker.
     pub logs: Vec<PartLog>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn all_that_a_summary_has_is_asked_for() {
+        let full = json!({
+            "queue_id": "wf-btcusdt-dummy-20240801-abc123", "run": 1, "symbol": "BTCUSDT", "type": "dummy",
+            "time_range": null, "status": "error", "reason": null, "created_at": 1, "admitted_at": 1,
+            "started_at": 1, "ended_at": 1, "updated_at": 1, "stop": null,
+            "totals": {
+                "written": 0, "total": null, "rejected": 0, "missing": 0, "rate": null, "percentage": null,
+                "expected_end": null
+            },
+            "removal": {"at": 1, "by": "ops"},
+        });
+        let summary: QueueSummary = serde_json::from_value(full).unwrap();
+        let said = serde_json::to_value(&summary).unwrap();
+        let mut attributes: Vec<&String> = said.as_object().unwrap().keys().collect();
+        let mut asked = QueueSummary::ATTRIBUTES.to_vec();
+        attributes.sort();
+        asked.sort_unstable();
+        assert_eq!(attributes, asked);
+    }
 }

@@ -49,17 +49,15 @@ impl Reading {
         let (commits, to_commit) = watch::channel(Offsets::new());
         let (topic, group) = (topic.to_owned(), group.to_owned());
         let task = tokio::spawn(async move {
-            let mut is_warned = false;
+            let mut outage = Outage::default();
             loop {
+                let commits = to_commit.clone();
                 let Err(error) =
-                    read(&kafka, &topic, &group, &to_conductor, to_commit.clone()).await
+                    read(&kafka, &topic, &group, &to_conductor, commits, &mut outage).await
                 else {
                     return;
                 };
-                if !is_warned {
-                    tracing::warn!(%error, "Events can't be followed, trying on");
-                    is_warned = true;
-                }
+                outage.begins(&error);
                 tokio::time::sleep(PAUSE).await;
             }
         });
@@ -95,6 +93,26 @@ impl Reading {
     }
 }
 
+/// Whether events can't be followed, so that each outage is told once, and its end.
+#[derive(Default)]
+struct Outage {
+    is_told: bool,
+}
+
+impl Outage {
+    fn begins(&mut self, error: &FeedError) {
+        if !std::mem::replace(&mut self.is_told, true) {
+            tracing::warn!(%error, "Events can't be followed, trying on");
+        }
+    }
+
+    fn is_over(&mut self) {
+        if std::mem::take(&mut self.is_told) {
+            tracing::info!("Events are followed again");
+        }
+    }
+}
+
 /// Reads until nobody hears any more.
 async fn read(
     kafka: &KafkaConfig,
@@ -102,6 +120,7 @@ async fn read(
     group: &str,
     to_conductor: &mpsc::Sender<Heard>,
     mut to_commit: watch::Receiver<Offsets>,
+    outage: &mut Outage,
 ) -> Result<(), FeedError> {
     let mut feed = Feed::open(kafka, topic, group).await?;
     // Those of a feed before this one.
@@ -113,13 +132,15 @@ async fn read(
     let mut looks = interval(LOOK_INTERVAL);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut looking: Option<AbortOnDropHandle<Result<Look, FeedError>>> = None;
+    let mut committing: Option<AbortOnDropHandle<()>> = None;
     let mut seen: Option<Look> = None;
     loop {
         if let Some(look) = seen.take_if(|look| look.is_reached(feed.next_offsets())) {
             if look.has_more_than(feed.next_offsets()) {
                 tracing::info!("The events topic has more partitions, opening it again");
-                return Box::pin(read(kafka, topic, group, to_conductor, to_commit)).await;
+                return Box::pin(read(kafka, topic, group, to_conductor, to_commit, outage)).await;
             }
+            outage.is_over();
             if to_conductor.send(Heard::Until(look.at)).await.is_err() {
                 return Ok(());
             }
@@ -138,12 +159,18 @@ async fn read(
                 }
                 continue;
             }
-            changed = to_commit.changed() => {
+            () = finished(&mut committing) => {
+                committing = None;
+                continue;
+            }
+            // What changes meanwhile is committed next.
+            changed = to_commit.changed(), if committing.is_none() => {
                 if changed.is_err() {
                     return Ok(());
                 }
                 let next = to_commit.borrow_and_update().clone();
-                commit(&feed, next).await;
+                let commit = commit(feed.commit(next));
+                committing = Some(AbortOnDropHandle::new(tokio::spawn(commit)));
                 continue;
             }
         };
@@ -153,10 +180,8 @@ async fn read(
     }
 }
 
-async fn finished(
-    looking: &mut Option<AbortOnDropHandle<Result<Look, FeedError>>>,
-) -> Result<Look, FeedError> {
-    match looking {
+async fn finished<T>(task: &mut Option<AbortOnDropHandle<T>>) -> T {
+    match task {
         Some(task) => task
             .await
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())),
@@ -164,9 +189,9 @@ async fn finished(
     }
 }
 
-async fn commit(feed: &Feed, next: Offsets) {
+async fn commit(commit: impl Future<Output = Result<(), FeedError>>) {
     let begun = Instant::now();
-    match tokio::time::timeout(COMMIT_LIMIT, feed.commit(next)).await {
+    match tokio::time::timeout(COMMIT_LIMIT, commit).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
             tracing::debug!(%error, "What was read could not be committed; it is read again after a restart");

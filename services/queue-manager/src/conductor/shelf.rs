@@ -5,7 +5,6 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt, stream};
 use streamforge_arango::{Document, Revision};
 use streamforge_utils::protocol::{QueueId, TimestampMs};
 
@@ -15,8 +14,10 @@ use crate::{
     store::{Filter, Store, StoreError, Workflows},
 };
 
-/// Documents that are stored at a time.
-const AT_A_TIME: usize = 16;
+/// Documents that are read or stored at a time.
+const AT_A_TIME: usize = 200;
+/// Finished workflows whose topics are deleted at a time.
+const MOST_DUE: usize = 200;
 /// How far the clocks of replicas may differ: what changed is asked for since so long ago.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(30);
 /// Between two looks for finished workflows whose topics are due.
@@ -64,7 +65,21 @@ impl Shelf {
             ..Filter::default()
         };
         for filter in [unfinished, to_remove] {
-            for found in self.workflows.all(&filter).await? {
+            let found = self.workflows.revisions(&filter).await?;
+            self.take_in_changed(&found).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads those that have another revision here, or are not here.
+    async fn take_in_changed(&mut self, found: &[(QueueId, Revision)]) -> Result<(), StoreError> {
+        let is_new = |(queue_id, revision): &&(QueueId, Revision)| {
+            let held = self.held.get(queue_id.as_str());
+            held.is_none_or(|held| !held.is_dirty() && held.revision != *revision)
+        };
+        let new: Vec<&QueueId> = found.iter().filter(is_new).map(|(id, _)| id).collect();
+        for some in new.chunks(AT_A_TIME) {
+            for found in self.workflows.get_many(some).await?.into_iter().flatten() {
                 self.take_in(found);
             }
         }
@@ -103,9 +118,8 @@ impl Shelf {
             updated_from: Some(before(self.refreshed, CLOCKS_DIFFER)),
             ..Filter::default()
         };
-        for found in self.workflows.all(&changed).await? {
-            self.take_in(found);
-        }
+        let changed = self.workflows.revisions(&changed).await?;
+        self.take_in_changed(&changed).await?;
         self.refreshed = now;
         if now >= self.retire_at {
             self.retire_at = now + millis(RETIRE_INTERVAL);
@@ -114,9 +128,13 @@ impl Shelf {
                 topics_due_before: Some(before(now, self.topics_kept)),
                 ..Filter::default()
             };
-            for found in self.workflows.all(&due).await? {
-                self.take_in(found);
+            let due = self.workflows.revisions(&due).await?;
+            // The rest has its turn at the next look.
+            if due.len() > MOST_DUE {
+                self.retire_at = now;
             }
+            self.take_in_changed(&due[due.len().saturating_sub(MOST_DUE)..])
+                .await?;
             // A write may have taken longer than clocks differ.
             self.take_in_all().await?;
         }
@@ -170,43 +188,38 @@ impl Shelf {
     /// The store does not answer, or refuses.
     pub(super) async fn store(&mut self) -> Result<usize, StoreError> {
         self.rebased.clear();
-        let ahead: Vec<(String, Workflow, Revision)> = self
+        let is_ahead = |held: &&Held<Revision>| held.is_dirty();
+        let ahead: Vec<QueueId> = self
             .held
-            .iter()
-            .filter(|(_, held)| held.is_dirty())
-            .map(|(key, held)| (key.clone(), held.workflow.clone(), held.revision.clone()))
+            .values()
+            .filter(is_ahead)
+            .map(|held| held.workflow.queue_id.clone())
             .collect();
-        let count = ahead.len();
-        let workflows = self.workflows.clone();
-        let mut storing = stream::iter(ahead)
-            .map(|(key, workflow, revision)| {
-                let workflows = workflows.clone();
-                async move {
-                    let stored = workflows
-                        .replace(&workflow.queue_id, &revision, &workflow)
-                        .await;
-                    (key, workflow.queue_id, stored)
-                }
-            })
-            .buffer_unordered(AT_A_TIME);
         let mut late = Vec::new();
-        while let Some((key, queue_id, stored)) = storing.next().await {
-            match stored {
-                Ok(revision) => {
-                    if let Some(held) = self.held.get_mut(&key) {
-                        held.stored(revision);
+        for some in ahead.chunks(AT_A_TIME) {
+            let states: Vec<_> = some
+                .iter()
+                .filter_map(|queue_id| self.held.get(queue_id.as_str()))
+                .map(|held| (&held.workflow.queue_id, &held.revision, &held.workflow))
+                .collect();
+            let stored = self.workflows.replace_many(&states).await?;
+            for (queue_id, stored) in some.iter().zip(stored) {
+                match stored {
+                    Ok(revision) => {
+                        if let Some(held) = self.held.get_mut(queue_id.as_str()) {
+                            held.stored(revision);
+                        }
                     }
+                    Err(StoreError::Conflict(_)) => late.push(queue_id.clone()),
+                    Err(StoreError::NotFound(_)) => self.forget(queue_id),
+                    Err(error) => return Err(error),
                 }
-                Err(StoreError::Conflict(_)) => late.push(queue_id),
-                Err(StoreError::NotFound(_)) => self.forget(&queue_id),
-                Err(error) => return Err(error),
             }
         }
-        drop(storing);
         for queue_id in late {
             self.rebase(&queue_id).await?;
         }
-        Ok(count)
+        Ok(ahead.len())
     }
 
     /// Somebody else was faster: goes on from what they made of it.

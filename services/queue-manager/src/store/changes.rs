@@ -6,11 +6,10 @@
 
 use std::marker::PhantomData;
 
-use serde::de::DeserializeOwned;
 use streamforge_arango::{Collection, Document, IndexKind, IndexSpec, Query};
 use streamforge_utils::protocol::TimestampMs;
 
-use super::{QUEUE_STATE, Store, StoreError};
+use super::{Excerpt, QUEUE_STATE, Store, StoreError, workflows::returning_documents};
 
 /// A moment in the order of writes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,7 +60,7 @@ impl Store {
     }
 }
 
-impl<W: DeserializeOwned> Changes<W> {
+impl<W: Excerpt> Changes<W> {
     /// The first `size` workflows that were written after `mark`, in the order of their last writes, and whether there
     /// are more.
     ///
@@ -73,9 +72,10 @@ impl<W: DeserializeOwned> Changes<W> {
         size: usize,
     ) -> Result<(Vec<Document<W>>, bool), StoreError> {
         let query = Query::new("FOR d IN @@workflows FILTER d.write_id > @mark SORT d.write_id")
-            .then("LIMIT @page_rows RETURN d")
+            .then("LIMIT @page_rows")
             .bind("@workflows", self.collection.name())
             .bind("mark", mark.0.as_str());
+        let query = returning_documents::<W>(query);
         let database = self.collection.database();
         let page = database.page("reading changes", query, size).await?;
         Ok((page.rows, page.has_more))

@@ -5,7 +5,10 @@
 
 use std::{marker::PhantomData, time::Duration};
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use serde_json::value::RawValue;
 use streamforge_arango::{Collection, Document, IndexKind, IndexSpec, Query, Revision};
 use streamforge_utils::protocol::{QueueId, TimestampMs};
@@ -18,6 +21,12 @@ const FINAL: [&str; 3] = ["finished", "interrupted", "error"];
 const MAX_UPDATES: u32 = 20;
 /// How long it waits before it does, times a random number from 0 to the number of tries.
 const UPDATE_PAUSE: Duration = Duration::from_millis(5);
+
+/// What is read of a workflow: all of its document, or a part of it.
+pub trait Excerpt: DeserializeOwned {
+    /// The attributes that the database is asked for; none: all that there are.
+    const ATTRIBUTES: &'static [&'static str] = &[];
+}
 
 /// The states of workflows. `W` has at its top level `queue_id`, `symbol`, `type`, `status`, and `created_at` and `updated_at` (Unix ms).
 #[derive(Debug)]
@@ -67,6 +76,25 @@ fn read<T: DeserializeOwned>(row: &RawValue) -> Result<T, StoreError> {
         .map_err(|error| StoreError::Broken(format!("a workflow of the list: {error}")))
 }
 
+/// Ends a query: it returns these attributes, or all if there are none.
+fn returning(query: Query, attributes: &[&str]) -> Query {
+    match attributes.is_empty() {
+        true => query.then("RETURN d"),
+        false => query
+            .then("RETURN KEEP(d, @attributes)")
+            .bind("attributes", attributes),
+    }
+}
+
+/// The same, with what the server and the writer add to a document.
+pub(super) fn returning_documents<W: Excerpt>(query: Query) -> Query {
+    let added: &[&str] = match W::ATTRIBUTES.is_empty() {
+        true => &[],
+        false => &["_key", "_rev", "write_id"],
+    };
+    returning(query, &[W::ATTRIBUTES, added].concat())
+}
+
 /// By it those are found that changed since.
 pub(super) fn change_index() -> IndexSpec {
     IndexSpec {
@@ -94,7 +122,7 @@ impl<W> Workflows<W> {
     }
 }
 
-impl<W: Serialize + DeserializeOwned> Workflows<W> {
+impl<W: Serialize + Excerpt> Workflows<W> {
     /// Stores the state of a new workflow.
     ///
     /// # Errors
@@ -223,9 +251,8 @@ impl<W: Serialize + DeserializeOwned> Workflows<W> {
         after: Option<&Cursor>,
         size: usize,
     ) -> Result<Page<W>, StoreError> {
-        let query = self
-            .listing(filter, after)?
-            .then("LIMIT @page_rows RETURN d");
+        let query = self.listing(filter, after)?.then("LIMIT @page_rows");
+        let query = returning(query, W::ATTRIBUTES);
         let page = self
             .collection
             .database()
@@ -250,9 +277,27 @@ impl<W: Serialize + DeserializeOwned> Workflows<W> {
     /// # Errors
     /// If the database did not answer until the deadline.
     pub async fn all(&self, filter: &Filter) -> Result<Vec<Document<W>>, StoreError> {
-        let query = self.listing(filter, None)?.then("RETURN d");
+        let query = returning_documents::<W>(self.listing(filter, None)?);
         let database = self.collection.database();
         Ok(database.rows("reading workflows", &query).await?)
+    }
+
+    /// The ids and revisions of all workflows that pass the filter, newest first.
+    ///
+    /// # Errors
+    /// If the database did not answer until the deadline.
+    pub async fn revisions(&self, filter: &Filter) -> Result<Vec<(QueueId, Revision)>, StoreError> {
+        let query = returning(self.listing(filter, None)?, &["_key", "_rev"]);
+        let database = self.collection.database();
+        let rows = database
+            .rows::<Document<IgnoredAny>>("looking for workflows", &query)
+            .await?;
+        rows.into_iter()
+            .map(|row| match row.key.parse() {
+                Ok(queue_id) => Ok((queue_id, row.revision)),
+                Err(_) => Err(StoreError::Broken(format!("{:?} is no queue id", row.key))),
+            })
+            .collect()
     }
 
     fn listing(&self, filter: &Filter, after: Option<&Cursor>) -> Result<Query, StoreError> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use queue_manager::store::{Mark, StoreError};
+use queue_manager::store::{Excerpt, Mark, StoreError};
 use serde::{Deserialize, Serialize};
 use streamforge_utils::protocol::{QueueId, TimestampMs};
 
@@ -13,6 +13,8 @@ struct State {
     queue_id: QueueId,
     writes: u32,
 }
+
+impl Excerpt for State {}
 
 #[tokio::test]
 async fn every_write_of_every_replica_is_found_behind_a_mark() {

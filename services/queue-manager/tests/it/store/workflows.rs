@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use queue_manager::store::{Cursor, Filter, StoreError, Workflows};
+use queue_manager::store::{Cursor, Excerpt, Filter, StoreError, Workflows};
 use serde::{Deserialize, Serialize};
 use streamforge_devstack::arango::Fault;
 use streamforge_utils::protocol::{QueueId, TimestampMs};
@@ -24,6 +24,20 @@ struct State {
     /// What was done to it.
     done: BTreeSet<String>,
     padding: String,
+}
+
+impl Excerpt for State {}
+
+/// What is asked for of a state, and what is not.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Named {
+    queue_id: QueueId,
+    #[serde(default)]
+    symbol: Option<String>,
+}
+
+impl Excerpt for Named {
+    const ATTRIBUTES: &'static [&'static str] = &["queue_id", "created_at"];
 }
 
 const STATUSES: [&str; 5] = ["running", "finished", "stalled", "error", "interrupted"];
@@ -64,6 +78,36 @@ async fn pages(workflows: &Workflows<State>, filter: &Filter, size: usize) -> Ve
             None => return rows,
         }
     }
+}
+
+#[tokio::test]
+async fn only_what_is_wanted_is_read() {
+    let server = server().await;
+    let replica = replica(&server).await;
+    let states = with(5, &replica.workflows::<State>()).await;
+    let filter = Filter::default();
+    let named = replica.workflows::<Named>();
+    let page = named.list(&filter, None, 3).await.unwrap();
+    assert!(page.next.is_some());
+    let all = named.all(&filter).await.unwrap();
+    assert_eq!(all.len(), 5);
+    let listed = page.rows.iter();
+    for row in all.iter().map(|found| &found.content).chain(listed) {
+        assert_eq!(row.symbol, None, "nobody asked for it");
+        assert!(states.iter().any(|state| state.queue_id == row.queue_id));
+    }
+    let revisions = named.revisions(&filter).await.unwrap();
+    for (found, (queue_id, revision)) in all.iter().zip(&revisions) {
+        assert_eq!(
+            (&found.content.queue_id, &found.revision),
+            (queue_id, revision)
+        );
+    }
+    let of_one = Filter {
+        symbol: Some(states[1].symbol.clone()),
+        ..filter
+    };
+    assert_eq!(named.revisions(&of_one).await.unwrap().len(), 2);
 }
 
 #[tokio::test]
