@@ -10,10 +10,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use queue_manager::launcher::{
     JobSpec, JobStatus, Launcher,
-    kubernetes::{KubernetesLauncher, KubernetesSettings},
+    kubernetes::{self, KubernetesLauncher, KubernetesSettings},
 };
 
-use crate::api_server::{Answer, ApiServer, Fault, NAMESPACE};
+use streamforge_devstack::kubernetes::{Answer, ApiServer, Fault, NAMESPACE};
 
 const LOADER: &str = "job-loader-api-candles-btcusdt-abc123";
 /// For what should happen at once, on a machine that is busy.
@@ -58,12 +58,14 @@ fn launcher_with(server: &ApiServer, settings: KubernetesSettings) -> Kubernetes
         namespace: settings.namespace.or(Some(NAMESPACE.to_owned())),
         ..settings
     };
-    KubernetesLauncher::new(server.client(), settings)
+    let mut config = kube::Config::new(server.url().parse().unwrap());
+    config.default_namespace = NAMESPACE.to_owned();
+    KubernetesLauncher::new(kubernetes::client(config).unwrap(), settings)
 }
 
 /// A server and a launcher that has read it.
 async fn ready() -> (ApiServer, KubernetesLauncher) {
-    let server = ApiServer::start().await;
+    let server = ApiServer::start().await.unwrap();
     let launcher = launcher(&server);
     until(&launcher, |_| true).await;
     (server, launcher)

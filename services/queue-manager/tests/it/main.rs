@@ -5,7 +5,6 @@
     reason = "a test that can't go on should say where"
 )]
 
-mod api_server;
 mod kubernetes_launcher;
 mod process_launcher;
 mod rest_api;

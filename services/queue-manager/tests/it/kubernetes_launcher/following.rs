@@ -8,7 +8,7 @@ use queue_manager::launcher::{
 };
 
 use super::{LOADER, launcher, launcher_with, ready, spec, until, until_job, until_unknown};
-use crate::api_server::{Answer, ApiServer, Fault};
+use streamforge_devstack::kubernetes::{Answer, ApiServer, Fault};
 
 fn kind(job: &JobStatus) -> Option<TroubleKind> {
     job.trouble.as_ref().map(|trouble| trouble.kind)
@@ -150,7 +150,7 @@ async fn other_ends_have_their_own_reasons() {
 
 #[tokio::test]
 async fn all_pages_are_read() {
-    let server = ApiServer::start().await;
+    let server = ApiServer::start().await.unwrap();
     server.runs_pods(true);
     let first = launcher(&server);
     for nth in 0..10 {
@@ -216,7 +216,7 @@ async fn broken_connections_and_forgotten_versions_lose_nothing() {
 
 #[tokio::test]
 async fn a_server_that_is_too_busy_to_be_watched_is_asked_again() {
-    let server = ApiServer::start().await;
+    let server = ApiServer::start().await.unwrap();
     server.fault(on_get("/jobs?", 3, Answer::Status(429, Some(1))));
     server.fault(on_get("/pods?", 3, Answer::Status(503, None)));
     let launcher = launcher(&server);
@@ -225,7 +225,7 @@ async fn a_server_that_is_too_busy_to_be_watched_is_asked_again() {
 
 #[tokio::test]
 async fn what_is_not_known_is_not_said_to_be_nothing() {
-    let server = ApiServer::start().await;
+    let server = ApiServer::start().await.unwrap();
     server.away(true);
     let settings = KubernetesSettings {
         stale_after: Duration::from_millis(500),
@@ -252,7 +252,7 @@ async fn what_is_not_known_is_not_said_to_be_nothing() {
 
 #[tokio::test]
 async fn a_missing_right_to_watch_is_named() {
-    let server = ApiServer::start().await;
+    let server = ApiServer::start().await.unwrap();
     server.forbid("list", "pods");
     let launcher = launcher(&server);
     until_unknown(&launcher, "cannot list resource \"pods\"").await;

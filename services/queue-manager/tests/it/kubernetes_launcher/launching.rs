@@ -8,7 +8,7 @@ use queue_manager::launcher::{
 };
 
 use super::{LOADER, deafen, launcher, launcher_with, ready, spec, until, until_job};
-use crate::api_server::{Answer, ApiServer, Fault};
+use streamforge_devstack::kubernetes::{Answer, ApiServer, Fault};
 
 fn on_create(times: usize, answer: Answer) -> Fault {
     Fault {
@@ -151,7 +151,7 @@ async fn what_is_wrong_is_refused_and_what_can_pass_is_not() {
 
 #[tokio::test]
 async fn a_missing_namespace_is_refused() {
-    let server = ApiServer::start().await;
+    let server = ApiServer::start().await.unwrap();
     let settings = KubernetesSettings {
         namespace: Some("elsewhere".to_owned()),
         ..KubernetesSettings::default()
@@ -185,7 +185,7 @@ async fn what_passes_soon_is_tried_again() {
 
 #[tokio::test]
 async fn a_server_that_does_not_answer_is_unavailable() {
-    let server = ApiServer::start().await;
+    let server = ApiServer::start().await.unwrap();
     let settings = KubernetesSettings {
         request_timeout: Duration::from_millis(300),
         ..KubernetesSettings::default()

@@ -1,16 +1,28 @@
 //! What acts on Jobs: the controller that makes their pods and settles their end, by their own policies, and the garbage
 //! collector.
 
+use std::collections::HashMap;
+
 use serde_json::{Value, json};
 
-use super::store::{JOBS, PODS, Store, at, name};
+use super::{
+    scheduler::{condition, set_condition},
+    store::{JOBS, NODES, PODS, Store, at, name},
+};
+
+/// Seconds from being told to go to being killed, where a pod does not say so.
+const DEFAULT_GRACE: i64 = 30;
 
 /// The objects, and how the cluster behaves.
 pub(super) struct Cluster {
     pub(super) store: Store,
     pub(super) runs_pods: bool,
     pub(super) ends_pods: bool,
+    /// There is a node, or was: then pods without one are not scheduled.
+    pub(super) had_nodes: bool,
     pods: u64,
+    /// Pods that ended and are gone, by the uid of their Job: they count all the same.
+    gone: HashMap<String, Vec<Value>>,
 }
 
 impl Default for Cluster {
@@ -19,7 +31,9 @@ impl Default for Cluster {
             store: Store::default(),
             runs_pods: false,
             ends_pods: true,
+            had_nodes: false,
             pods: 0,
+            gone: HashMap::new(),
         }
     }
 }
@@ -78,6 +92,13 @@ impl Cluster {
 
     pub(super) fn remove_pod(&mut self, pod: &Value) {
         self.store.remove(PODS, name(pod));
+        let uid = pod["metadata"]["ownerReferences"][0]["uid"].as_str();
+        if let Some(uid) = uid.filter(|_| is_ended(pod)) {
+            self.gone
+                .entry(uid.to_owned())
+                .or_default()
+                .push(pod.clone());
+        }
         let owner = &pod["metadata"]["ownerReferences"][0]["name"];
         self.reconcile(owner.as_str().unwrap_or_default());
     }
@@ -98,7 +119,10 @@ impl Cluster {
             }
             return;
         }
-        let tally = Tally::of(&stored, &pods);
+        let uid = stored["metadata"]["uid"].as_str().unwrap_or_default();
+        let mut counted = self.gone.get(uid).cloned().unwrap_or_default();
+        counted.extend(pods);
+        let tally = Tally::of(&stored, &counted);
         let alive = tally.active + tally.terminating;
         let end = tally.end(&stored);
         self.store.change(JOBS, job, |job| {
@@ -139,21 +163,70 @@ impl Cluster {
         let pod = self.store.add(PODS, pod);
         if self.runs_pods {
             self.store.change(PODS, name(&pod), |pod| {
-                pod["status"] = super::pod::in_state("Running", &json!({"running": {}}));
+                pod["status"] = super::told::in_state("Running", &json!({"running": {}}));
             });
         }
+        self.schedule();
         self.reconcile(owner);
     }
 
     fn tell_to_go(&mut self, pod: &Value) {
-        if self.ends_pods || is_ended(pod) {
+        if self.ends_pods && !self.is_on_node(pod) || is_ended(pod) {
+            self.remove_pod(pod);
+        } else {
+            self.mark(pod, None);
+        }
+    }
+
+    /// As somebody asks for it, or its node once it is over.
+    pub(super) fn delete_pod(&mut self, pod: &Value, grace: Option<i64>) {
+        if grace == Some(0) || is_ended(pod) || !self.is_on_node(pod) {
             self.remove_pod(pod);
             return;
         }
+        self.mark(pod, grace);
+        let owner = &pod["metadata"]["ownerReferences"][0]["name"];
+        self.reconcile(owner.as_str().unwrap_or_default());
+    }
+
+    /// A node runs it, which ends it in its own time.
+    fn is_on_node(&self, pod: &Value) -> bool {
+        let node = pod["spec"]["nodeName"].as_str();
+        node.is_some_and(|node| self.store.get(NODES, node).is_some())
+    }
+
+    fn mark(&mut self, pod: &Value, grace: Option<i64>) {
         self.store.change(PODS, name(pod), |pod| {
-            let grace = pod["spec"]["terminationGracePeriodSeconds"].as_i64();
-            pod["metadata"]["deletionTimestamp"] = json!(at(grace.unwrap_or(30)));
+            let own = pod["spec"]["terminationGracePeriodSeconds"].as_i64();
+            let grace = grace.or(own).unwrap_or(DEFAULT_GRACE);
+            let metadata = &mut pod["metadata"];
+            if metadata["deletionTimestamp"].is_null() {
+                metadata["deletionTimestamp"] = json!(at(grace));
+                metadata["deletionGracePeriodSeconds"] = json!(grace);
+            }
         });
+    }
+
+    /// A node is gone: the pods that it had are failed, and removed.
+    pub(super) fn remove_node(&mut self, node: &str) {
+        self.store.remove(NODES, node);
+        let had = |pod: &&Value| pod["spec"]["nodeName"] == node;
+        let pods: Vec<Value> = self.store.list(PODS).filter(had).cloned().collect();
+        for pod in pods {
+            self.store.change(PODS, name(&pod), |pod| {
+                if !is_ended(pod) {
+                    pod["status"]["phase"] = json!("Failed");
+                    let lost = json!({
+                        "type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC",
+                        "message": "PodGC: node no longer exists",
+                    });
+                    set_condition(pod, lost);
+                }
+            });
+            if let Some(pod) = self.store.get(PODS, name(&pod)).cloned() {
+                self.remove_pod(&pod);
+            }
+        }
     }
 }
 
@@ -263,23 +336,11 @@ fn is_ended(pod: &Value) -> bool {
     )
 }
 
-fn condition<'a>(job: &'a Value, kind: &str) -> Option<&'a Value> {
-    let conditions = job["status"]["conditions"].as_array()?;
-    conditions
-        .iter()
-        .find(|condition| condition["type"] == kind)
-}
-
 fn push_condition(job: &mut Value, kind: &str, reason: &str, message: &str) {
-    if condition(job, kind).is_some() {
-        return;
-    }
-    let condition = json!({
-        "type": kind, "status": "True", "reason": reason, "message": message,
-        "lastTransitionTime": at(0),
-    });
-    match job["status"]["conditions"].as_array_mut() {
-        Some(conditions) => conditions.push(condition),
-        None => job["status"]["conditions"] = json!([condition]),
+    if condition(job, kind).is_none() {
+        set_condition(
+            job,
+            json!({"type": kind, "status": "True", "reason": reason, "message": message}),
+        );
     }
 }

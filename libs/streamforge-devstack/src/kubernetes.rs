@@ -1,43 +1,53 @@
-//! A small API server of Kubernetes, with real HTTP on loopback, for tests of the launcher and of what stands above it.
+//! A small API server of Kubernetes, with real HTTP on loopback, for tests of what launches Jobs and stands above that.
 //!
-//! It keeps Jobs and pods of one namespace, with versions, selectors, pages, watches, bookmarks and the errors that a real
-//! one gives (404, 409, 410, 429, 403). Beside it stands the part of a cluster that acts on Jobs: a controller that makes
-//! and replaces pods by the Job's own policies, and a node whose pods do what a test tells them. It checks nothing that a
-//! schema checks; that is ci/k8s-jobs.py's job.
+//! It keeps Jobs, pods, ConfigMaps, Secrets of one namespace and nodes, with versions, selectors, pages, watches, bookmarks
+//! and the errors that a real one gives (404, 409, 410, 429, 403). Beside it stands the part of a cluster that acts on
+//! them: a controller that makes and replaces pods by the Job's own policies, a scheduler that knows labels of nodes, and
+//! a garbage collector. It checks nothing that a schema checks; that is ci/k8s-jobs.py's job.
+//!
+//! Pods of a cluster without a [`Node`] do what a test tells them ([`ApiServer::pod`]). A node runs them as processes of
+//! this machine; it works beside a real API server, too.
 
 mod answers;
-mod cluster;
+mod controller;
 mod line;
-mod pod;
+mod listing;
+mod node;
+mod objects;
+mod scheduler;
 mod store;
+mod told;
 
 use std::{
     collections::BTreeSet,
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
-use kube::{Client, Config};
-use queue_manager::launcher::kubernetes;
 use serde_json::Value;
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::task::AbortOnDropHandle;
 
-pub(crate) use self::pod::PodHandle;
 use self::{
-    cluster::Cluster,
+    controller::Cluster,
     line::Line,
     store::{JOBS, PODS},
 };
+pub use self::{
+    node::{Node, NodeSettings},
+    told::PodHandle,
+};
 
 /// The only namespace that there is.
-pub(crate) const NAMESPACE: &str = "streamforge";
+pub const NAMESPACE: &str = "streamforge";
 
 /// A running server. It ends when this is dropped.
-pub(crate) struct ApiServer {
+pub struct ApiServer {
     shared: Arc<Shared>,
     line: Line,
-    _task: AbortOnDropHandle<()>,
+    inner: SocketAddr,
+    _tasks: [AbortOnDropHandle<()>; 2],
 }
 
 /// What the routes and the handle share.
@@ -53,20 +63,20 @@ struct Shared {
 
 /// How some requests are answered instead of what is right.
 #[derive(Debug, Clone)]
-pub(crate) struct Fault {
+pub struct Fault {
     /// `GET`, `POST`, `DELETE`.
-    pub(crate) method: &'static str,
+    pub method: &'static str,
     /// What its path and query contain.
-    pub(crate) path: &'static str,
+    pub path: &'static str,
     /// How many requests.
-    pub(crate) times: usize,
+    pub times: usize,
     /// How.
-    pub(crate) answer: Answer,
+    pub answer: Answer,
 }
 
 /// What a [`Fault`] does.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Answer {
+pub enum Answer {
     /// This code, with `Retry-After` in seconds.
     Status(u16, Option<u64>),
     /// None, ever.
@@ -76,8 +86,12 @@ pub(crate) enum Answer {
 }
 
 impl ApiServer {
-    /// On a free port of loopback. Pods wait until a test tells them what to do, and end by themselves when told to go.
-    pub(crate) async fn start() -> Self {
+    /// On free ports of loopback. Pods wait until a test tells them what to do, and end by themselves when told to go;
+    /// with a node, that does it.
+    ///
+    /// # Errors
+    /// There is no free port.
+    pub async fn start() -> std::io::Result<Self> {
         let (cut, seen) = watch::channel(0);
         let shared = Arc::new(Shared {
             cluster: Mutex::default(),
@@ -87,75 +101,78 @@ impl ApiServer {
             forbidden: Mutex::default(),
             cut,
         });
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let router = answers::router(Arc::clone(&shared));
-        let task = tokio::spawn(async move {
-            axum::serve(listener, router).await.unwrap();
-        });
-        Self {
+        let routes = answers::router(&shared);
+        let (inner, inner_task) = serve(routes.clone()).await?;
+        let (outer, outer_task) = serve(answers::interfered(routes, &shared)).await?;
+        Ok(Self {
             shared,
-            line: Line::start(address, seen).await,
-            _task: AbortOnDropHandle::new(task),
-        }
+            line: Line::start(outer, seen).await?,
+            inner,
+            _tasks: [inner_task, outer_task],
+        })
     }
 
-    /// As the launcher makes it from a configuration.
-    pub(crate) fn client(&self) -> Client {
-        let url = format!("http://{}", self.line.address);
-        let mut config = Config::new(url.parse().unwrap());
-        config.default_namespace = NAMESPACE.to_owned();
-        kubernetes::client(config).unwrap()
+    /// Where clients find it. All that goes wrong goes wrong here.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.line.address)
+    }
+
+    /// Where the cluster's own parts find it: nothing goes wrong, and nothing is noted.
+    pub fn inner_url(&self) -> String {
+        format!("http://{}", self.inner)
     }
 
     // What there is.
 
     /// A Job as it is stored.
-    pub(crate) fn job(&self, name: &str) -> Option<Value> {
+    pub fn job(&self, name: &str) -> Option<Value> {
         self.cluster().store.get(JOBS, name).cloned()
     }
 
     /// The pods of a Job, the oldest first.
-    pub(crate) fn pods_of(&self, job: &str) -> Vec<Value> {
+    pub fn pods_of(&self, job: &str) -> Vec<Value> {
         self.cluster().pods_of_name(job)
     }
 
     /// What was asked, each as `METHOD path?query`.
-    pub(crate) fn requests(&self) -> Vec<String> {
+    pub fn requests(&self) -> Vec<String> {
         lock(&self.shared.requests).clone()
     }
 
     /// The rights that this took: resource and verb.
-    pub(crate) fn rights(&self) -> BTreeSet<(String, String)> {
+    pub fn rights(&self) -> BTreeSet<(String, String)> {
         lock(&self.shared.rights).clone()
     }
 
     // What other clients do.
 
-    /// Another client makes a Job.
-    pub(crate) fn put_job(&self, job: Value) {
-        self.cluster().create_job(job).unwrap();
+    /// Another client makes a Job; false if its name is taken.
+    pub fn put_job(&self, job: Value) -> bool {
+        self.cluster().create_job(job).is_ok()
     }
 
     /// Another client deletes a Job; `waits` for its pods, as `kubectl delete --cascade=foreground` does.
-    pub(crate) fn delete_job(&self, name: &str, waits: bool) {
+    pub fn delete_job(&self, name: &str, waits: bool) {
         self.cluster().delete_job(name, waits);
     }
 
     // What the cluster does.
 
     /// Whether pods run as soon as they are made.
-    pub(crate) fn runs_pods(&self, runs: bool) {
+    pub fn runs_pods(&self, runs: bool) {
         self.cluster().runs_pods = runs;
     }
 
     /// Whether pods that are told to go are gone at once; else when a test says so.
-    pub(crate) fn ends_pods(&self, ends: bool) {
+    pub fn ends_pods(&self, ends: bool) {
         self.cluster().ends_pods = ends;
     }
 
     /// The last pod of a Job, to be told what happens to it.
-    pub(crate) fn pod(&self, job: &str) -> PodHandle<'_> {
+    ///
+    /// # Panics
+    /// It has none.
+    pub fn pod(&self, job: &str) -> PodHandle<'_> {
         let pods = self.pods_of(job);
         let pod = pods
             .last()
@@ -167,34 +184,42 @@ impl ApiServer {
     }
 
     /// A Job has taken too long: its pods are told to go, and then it is failed.
-    pub(crate) fn deadline(&self, job: &str) {
+    pub fn deadline(&self, job: &str) {
         self.cluster().deadline(job);
     }
 
     // What goes wrong.
 
     /// The next requests that fit get another answer.
-    pub(crate) fn fault(&self, fault: Fault) {
+    pub fn fault(&self, fault: Fault) {
         lock(&self.shared.faults).push(fault);
     }
 
+    /// How many requests are still to get another answer.
+    pub fn pending_faults(&self) -> usize {
+        let faults = lock(&self.shared.faults);
+        faults
+            .iter()
+            .fold(0, |sum, fault| fault.times.saturating_add(sum))
+    }
+
     /// A right that the client lacks from now on: `create`, `jobs`.
-    pub(crate) fn forbid(&self, verb: &str, resource: &str) {
+    pub fn forbid(&self, verb: &str, resource: &str) {
         lock(&self.shared.forbidden).push((verb.to_owned(), resource.to_owned()));
     }
 
     /// Forgets all versions but the last: watches and pages from before get 410.
-    pub(crate) fn forget(&self) {
+    pub fn forget(&self) {
         self.cluster().store.forget();
     }
 
     /// Breaks all connections.
-    pub(crate) fn cut(&self) {
+    pub fn cut(&self) {
         self.shared.cut.send_modify(|cuts| *cuts += 1);
     }
 
     /// Takes no connections, or takes them again.
-    pub(crate) fn away(&self, is_away: bool) {
+    pub fn away(&self, is_away: bool) {
         self.line.away(is_away);
         self.cut();
     }
@@ -204,6 +229,19 @@ impl ApiServer {
     }
 }
 
+/// On a free port, until the handle is dropped.
+async fn serve(routes: axum::Router) -> std::io::Result<(SocketAddr, AbortOnDropHandle<()>)> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let task = tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, routes).await {
+            tracing::error!(%error, "The API server of Kubernetes has ended");
+        }
+    });
+    Ok((address, AbortOnDropHandle::new(task)))
+}
+
+/// A panic elsewhere leaves what is behind it whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex
         .lock()

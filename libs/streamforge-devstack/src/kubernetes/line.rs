@@ -17,9 +17,12 @@ pub(super) struct Line {
 
 impl Line {
     /// From a free port to `server`; all connections end when `cut` changes.
-    pub(super) async fn start(server: SocketAddr, cut: watch::Receiver<u64>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+    pub(super) async fn start(
+        server: SocketAddr,
+        cut: watch::Receiver<u64>,
+    ) -> std::io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
         let (is_away, away) = watch::channel(false);
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -30,11 +33,11 @@ impl Line {
                 }
             }
         });
-        Self {
+        Ok(Self {
             address,
             is_away,
             _task: AbortOnDropHandle::new(task),
-        }
+        })
     }
 
     pub(super) fn away(&self, is_away: bool) {

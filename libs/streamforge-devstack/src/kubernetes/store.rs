@@ -2,13 +2,33 @@
 
 use std::collections::BTreeMap;
 
-use jiff::{Timestamp, Unit};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 /// Kinds, as their paths name them.
 pub(super) const JOBS: &str = "jobs";
 pub(super) const PODS: &str = "pods";
+pub(super) const NODES: &str = "nodes";
+const CONFIG_MAPS: &str = "configmaps";
+const SECRETS: &str = "secrets";
+
+/// The kind that a path names; None if it is not kept here.
+pub(super) fn kind(named: &str) -> Option<&'static str> {
+    let kinds = [JOBS, PODS, NODES, CONFIG_MAPS, SECRETS];
+    kinds.into_iter().find(|kind| *kind == named)
+}
+
+/// Group and version, and the name of one object, of a kind.
+pub(super) fn api(kind: &str) -> (&'static str, &'static str) {
+    match kind {
+        JOBS => ("batch/v1", "Job"),
+        PODS => ("v1", "Pod"),
+        NODES => ("v1", "Node"),
+        CONFIG_MAPS => ("v1", "ConfigMap"),
+        _ => ("v1", "Secret"),
+    }
+}
 
 /// What happened at a version.
 #[derive(Debug, Clone)]
@@ -20,7 +40,7 @@ pub(super) struct Change {
     pub(super) object: Value,
 }
 
-/// All objects of a namespace.
+/// All objects of a namespace, and nodes.
 pub(super) struct Store {
     pub(super) version: u64,
     /// What happened up to this version is not known any more.
@@ -61,7 +81,9 @@ impl Store {
     pub(super) fn add(&mut self, kind: &'static str, mut object: Value) -> Value {
         self.uids += 1;
         object["metadata"]["uid"] = json!(format!("uid-{}", self.uids));
-        object["metadata"]["namespace"] = json!(super::NAMESPACE);
+        if kind != NODES {
+            object["metadata"]["namespace"] = json!(super::NAMESPACE);
+        }
         object["metadata"]["creationTimestamp"] = json!(at(0));
         self.put(kind, "ADDED", object)
     }
@@ -141,6 +163,6 @@ pub(super) fn name(object: &Value) -> &str {
 
 /// Now, or in some seconds, as Kubernetes writes it.
 pub(super) fn at(in_secs: i64) -> String {
-    let now = Timestamp::now().round(Unit::Second).unwrap();
-    (now + jiff::SignedDuration::from_secs(in_secs)).to_string()
+    let then = Timestamp::now().as_second().saturating_add(in_secs);
+    Timestamp::from_second(then).map_or_else(|_| String::new(), |then| then.to_string())
 }

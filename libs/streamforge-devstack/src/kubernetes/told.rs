@@ -8,14 +8,14 @@ use super::{
 };
 
 /// One pod. Each call is what its node, the scheduler or an operator does to it; the Job's controller acts at once.
-pub(crate) struct PodHandle<'a> {
+pub struct PodHandle<'a> {
     pub(super) server: &'a ApiServer,
     pub(super) name: String,
 }
 
 impl PodHandle<'_> {
     /// No node takes it.
-    pub(crate) fn unschedulable(&self, message: &str) {
+    pub fn unschedulable(&self, message: &str) {
         self.status(json!({"phase": "Pending", "conditions": [{
             "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
             "lastTransitionTime": at(0),
@@ -23,13 +23,13 @@ impl PodHandle<'_> {
     }
 
     /// Its container waits: `ErrImagePull`, `CreateContainerConfigError`, ….
-    pub(crate) fn waits(&self, reason: &str, message: &str) {
+    pub fn waits(&self, reason: &str, message: &str) {
         let state = json!({"waiting": {"reason": reason, "message": message}});
         self.status(in_state("Pending", &state));
     }
 
     /// Its program runs.
-    pub(crate) fn runs(&self) {
+    pub fn runs(&self) {
         self.status(in_state(
             "Running",
             &json!({"running": {"startedAt": at(0)}}),
@@ -37,22 +37,22 @@ impl PodHandle<'_> {
     }
 
     /// Its program ends with 0.
-    pub(crate) fn succeeds(&self) {
+    pub fn succeeds(&self) {
         self.ends("Succeeded", 0, "Completed", "");
     }
 
     /// Its program ends with another code, and these were its last words.
-    pub(crate) fn exits(&self, code: i32, log: &str) {
+    pub fn exits(&self, code: i32, log: &str) {
         self.ends("Failed", code, "Error", log);
     }
 
     /// It used more memory than it may.
-    pub(crate) fn runs_out_of_memory(&self) {
+    pub fn runs_out_of_memory(&self) {
         self.ends("Failed", 137, "OOMKilled", "");
     }
 
     /// Its node is short of something.
-    pub(crate) fn is_evicted(&self, message: &str) {
+    pub fn is_evicted(&self, message: &str) {
         let mut status = ended("Failed", 143, "Error", "");
         status["reason"] = json!("Evicted");
         status["message"] = json!(message);
@@ -61,14 +61,14 @@ impl PodHandle<'_> {
     }
 
     /// A pod of higher priority needs its place.
-    pub(crate) fn is_preempted(&self) {
+    pub fn is_preempted(&self) {
         let mut status = ended("Failed", 143, "Error", "");
         status["conditions"] = disrupted("PreemptionByScheduler", "preempting to accommodate");
         self.status(status);
     }
 
     /// Its node does not answer: it is told to go, and nobody knows whether it went.
-    pub(crate) fn loses_its_node(&self) {
+    pub fn loses_its_node(&self) {
         self.change(|pod| {
             pod["metadata"]["deletionTimestamp"] = json!(at(30));
             pod["status"]["conditions"] = disrupted(
@@ -79,7 +79,7 @@ impl PodHandle<'_> {
     }
 
     /// It is gone, after it was told to go or with its node.
-    pub(crate) fn is_gone(&self) {
+    pub fn is_gone(&self) {
         let mut cluster = self.server.cluster();
         if let Some(pod) = cluster.store.get(PODS, &self.name).cloned() {
             cluster.remove_pod(&pod);
@@ -87,12 +87,12 @@ impl PodHandle<'_> {
     }
 
     /// What its log holds.
-    pub(crate) fn logs(&self, text: &str) {
+    pub fn logs(&self, text: &str) {
         self.change(|pod| pod["log"] = json!(text));
     }
 
     /// Its name.
-    pub(crate) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         &self.name
     }
 
@@ -120,8 +120,7 @@ impl PodHandle<'_> {
         if is_going && is_ended {
             cluster.remove_pod(&pod);
         } else {
-            let owner = pod["metadata"]["ownerReferences"][0]["name"].clone();
-            cluster.reconcile(owner.as_str().unwrap_or(name(&pod)));
+            cluster.changed(PODS, name(&pod));
         }
     }
 }
