@@ -8,6 +8,7 @@
 
 mod apache;
 mod bad_input;
+mod clustered;
 mod complete;
 mod database;
 mod demo;
