@@ -47,7 +47,7 @@ pub struct ApiServer {
     shared: Arc<Shared>,
     line: Line,
     inner: SocketAddr,
-    _tasks: [AbortOnDropHandle<()>; 2],
+    _tasks: [AbortOnDropHandle<()>; 3],
 }
 
 /// What the routes and the handle share.
@@ -104,11 +104,12 @@ impl ApiServer {
         let routes = answers::router(&shared);
         let (inner, inner_task) = serve(routes.clone()).await?;
         let (outer, outer_task) = serve(answers::interfered(routes, &shared)).await?;
+        let ticking = tokio::spawn(tick(Arc::clone(&shared)));
         Ok(Self {
             shared,
             line: Line::start(outer, seen).await?,
             inner,
-            _tasks: [inner_task, outer_task],
+            _tasks: [inner_task, outer_task, AbortOnDropHandle::new(ticking)],
         })
     }
 
@@ -166,6 +167,11 @@ impl ApiServer {
     /// Whether pods that are told to go are gone at once; else when a test says so.
     pub fn ends_pods(&self, ends: bool) {
         self.cluster().ends_pods = ends;
+    }
+
+    /// How long a Job waits before its next pod, once one has ended: a real one for 10 s, and twice as long each time.
+    pub fn replaces_pods_after(&self, pause: Duration) {
+        self.cluster().pause = pause;
     }
 
     /// The last pod of a Job, to be told what happens to it.
@@ -226,6 +232,14 @@ impl ApiServer {
 
     fn cluster(&self) -> MutexGuard<'_, Cluster> {
         lock(&self.shared.cluster)
+    }
+}
+
+/// What happens by time alone.
+async fn tick(shared: Arc<Shared>) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        lock(&shared.cluster).tick();
     }
 }
 

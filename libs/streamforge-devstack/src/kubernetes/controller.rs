@@ -1,7 +1,10 @@
 //! What acts on Jobs: the controller that makes their pods and settles their end, by their own policies, and the garbage
 //! collector.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 
@@ -20,6 +23,10 @@ pub(super) struct Cluster {
     pub(super) ends_pods: bool,
     /// There is a node, or was: then pods without one are not scheduled.
     pub(super) had_nodes: bool,
+    /// Between a pod that has ended and the next of the same Job.
+    pub(super) pause: Duration,
+    /// When Jobs whose pod has ended get the next.
+    next_at: HashMap<String, Instant>,
     pods: u64,
     /// Pods that ended and are gone, by the uid of their Job: they count all the same.
     gone: HashMap<String, Vec<Value>>,
@@ -32,6 +39,8 @@ impl Default for Cluster {
             runs_pods: false,
             ends_pods: true,
             had_nodes: false,
+            pause: Duration::ZERO,
+            next_at: HashMap::new(),
             pods: 0,
             gone: HashMap::new(),
         }
@@ -122,6 +131,7 @@ impl Cluster {
         let uid = stored["metadata"]["uid"].as_str().unwrap_or_default();
         let mut counted = self.gone.get(uid).cloned().unwrap_or_default();
         counted.extend(pods);
+        let is_first = counted.is_empty();
         let tally = Tally::of(&stored, &counted);
         let alive = tally.active + tally.terminating;
         let end = tally.end(&stored);
@@ -137,8 +147,31 @@ impl Cluster {
                 }
             }
         });
-        if end.is_none() && alive == 0 {
+        if end.is_none() && alive == 0 && (is_first || self.is_due(job)) {
             self.make_pod(&stored);
+        }
+    }
+
+    /// Whether a Job has waited long enough since its last pod ended.
+    fn is_due(&mut self, job: &str) -> bool {
+        let now = Instant::now();
+        let at = *self
+            .next_at
+            .entry(job.to_owned())
+            .or_insert(now + self.pause);
+        if now >= at {
+            self.next_at.remove(job);
+        }
+        now >= at
+    }
+
+    /// Makes the pods whose time has come.
+    pub(super) fn tick(&mut self) {
+        let now = Instant::now();
+        let due = self.next_at.iter().filter(|(_, at)| now >= **at);
+        for job in due.map(|(job, _)| job.clone()).collect::<Vec<_>>() {
+            self.reconcile(&job);
+            self.next_at.remove(&job);
         }
     }
 

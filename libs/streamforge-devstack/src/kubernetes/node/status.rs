@@ -76,13 +76,14 @@ impl OfPod<'_> {
 
     fn with(&self, phase: &str, state: &Value, is_ready: bool) -> Value {
         let truth = if is_ready { "True" } else { "False" };
-        let ready = |kind: &str| json!({"type": kind, "status": truth, "lastProbeTime": null});
+        let ready =
+            |kind: &str| json!({"type": kind, "status": truth, "lastTransitionTime": at(0)});
         json!({
             "phase": phase,
             "hostIP": "127.0.0.1",
             "podIP": "127.0.0.1",
             "conditions": [
-                {"type": "Initialized", "status": "True", "lastProbeTime": null},
+                {"type": "Initialized", "status": "True"},
                 ready("Ready"),
                 ready("ContainersReady"),
             ],
@@ -102,7 +103,7 @@ pub(super) fn evicted(mut status: Value, message: &str) -> Value {
     if let Some(conditions) = status["conditions"].as_array_mut() {
         conditions.push(json!({
             "type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet",
-            "message": message,
+            "message": message, "lastTransitionTime": at(0),
         }));
     }
     status

@@ -3,7 +3,10 @@
 //! Pods belong to a Job by its uid, not by its name: those of an earlier Job of the same name count as alive, and nothing
 //! else of them counts.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use k8s_openapi::{
     api::{
@@ -20,11 +23,47 @@ use crate::launcher::{JobPhase, JobStatus, Trouble, TroubleKind};
 
 mod pod;
 
-/// A Job without a pod for so long is kept from making one: a quota, an admission webhook, a missing service account.
+/// A Job without a pod for so long is kept from making one: a quota, an admission webhook, a missing service account. After
+/// a pod that failed or was evicted its controller waits for less than that.
 const POD_WITHIN_MS: i64 = 60_000;
 
+/// What was seen of Jobs before, by uid. A pod that was evicted goes without a trace in its Job, and the next is made only
+/// after a pause.
+pub(super) type Memory = HashMap<String, Seen>;
+
+/// What was seen of one Job.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// Uids of pods that were started.
+    started: HashSet<String>,
+    /// Since when there is no pod of it.
+    without_since: Option<TimestampMs>,
+}
+
+impl Seen {
+    fn note(&mut self, pods: &[&Pod], now: TimestampMs) {
+        let started = pods.iter().filter(|pod| pod::has_started(pod));
+        self.started.extend(started.filter_map(|pod| pod.uid()));
+        if pods.is_empty() {
+            self.without_since.get_or_insert(now);
+        } else {
+            self.without_since = None;
+        }
+    }
+}
+
 /// All Jobs with their pods, and those of which only pods are left.
-pub(super) fn join(jobs: &[Arc<Job>], pods: &[Arc<Pod>], now: TimestampMs) -> Vec<JobStatus> {
+pub(super) fn join(
+    jobs: &[Arc<Job>],
+    pods: &[Arc<Pod>],
+    memory: &mut Memory,
+    now: TimestampMs,
+) -> Vec<JobStatus> {
+    let there: HashSet<&str> = jobs
+        .iter()
+        .filter_map(|job| job.metadata.uid.as_deref())
+        .collect();
+    memory.retain(|uid, _| there.contains(uid.as_str()));
     let mut by_owner: HashMap<&str, Vec<&Pod>> = HashMap::new();
     for pod in pods {
         if let Some((_, uid)) = owner(pod) {
@@ -34,8 +73,11 @@ pub(super) fn join(jobs: &[Arc<Job>], pods: &[Arc<Pod>], now: TimestampMs) -> Ve
     let mut statuses: Vec<JobStatus> = jobs
         .iter()
         .filter_map(|job| {
-            let pods = by_owner.remove(job.metadata.uid.as_deref()?);
-            of(job, &pods.unwrap_or_default(), now)
+            let uid = job.metadata.uid.as_deref()?;
+            let pods = by_owner.remove(uid).unwrap_or_default();
+            let seen = memory.entry(uid.to_owned()).or_default();
+            seen.note(&pods, now);
+            of(job, &pods, seen, now)
         })
         .collect();
     for pods in by_owner.into_values() {
@@ -81,7 +123,7 @@ pub(super) fn has_restarted(pod: &Pod) -> bool {
 }
 
 /// None if the Job is none of ours.
-fn of(job: &Job, pods: &[&Pod], now: TimestampMs) -> Option<JobStatus> {
+fn of(job: &Job, pods: &[&Pod], seen: &Seen, now: TimestampMs) -> Option<JobStatus> {
     let identity = Identity::read(&job.metadata)?;
     let mut pods = pods.to_vec();
     sort_by_age(&mut pods);
@@ -90,6 +132,7 @@ fn of(job: &Job, pods: &[&Pod], now: TimestampMs) -> Option<JobStatus> {
 
     let alive = counted(pods.iter().filter(|pod| is_alive(pod)));
     let started = counted(pods.iter().filter(|pod| pod::has_started(pod)));
+    let started = started.max(counted(seen.started.iter()));
     let running = counted(
         pods.iter()
             .filter(|pod| is_alive(pod) && pod::has_started(pod)),
@@ -110,7 +153,7 @@ fn of(job: &Job, pods: &[&Pod], now: TimestampMs) -> Option<JobStatus> {
             .iter()
             .rev()
             .find_map(|pod| pod::trouble(pod, now))
-            .or_else(|| without_pods(job, &pods, now)),
+            .or_else(|| without_pods(job, &pods, seen, now)),
     };
     let ended = match &end {
         Some(End::Succeeded(condition) | End::Failed(condition))
@@ -250,7 +293,7 @@ fn failure(job: &Job, condition: &JobCondition, pods: &[&Pod], now: TimestampMs)
 }
 
 /// What keeps a Job from making a pod.
-fn without_pods(job: &Job, pods: &[&Pod], now: TimestampMs) -> Option<Trouble> {
+fn without_pods(job: &Job, pods: &[&Pod], seen: &Seen, now: TimestampMs) -> Option<Trouble> {
     let status = job.status.clone().unwrap_or_default();
     if job.spec.as_ref().and_then(|spec| spec.suspend) == Some(true) {
         return Some(Trouble {
@@ -258,9 +301,10 @@ fn without_pods(job: &Job, pods: &[&Pod], now: TimestampMs) -> Option<Trouble> {
             message: "the Job is suspended".to_owned(),
         });
     }
-    let age = now.as_millis() - created(job.metadata.creation_timestamp.as_ref()).as_millis();
+    let waits = seen.without_since.unwrap_or(now);
+    let waits = now.as_millis() - waits.as_millis();
     let has_none = pods.is_empty() && status.active.unwrap_or(0) == 0;
-    (has_none && age > POD_WITHIN_MS && job.metadata.deletion_timestamp.is_none()).then(|| {
+    (has_none && waits > POD_WITHIN_MS && job.metadata.deletion_timestamp.is_none()).then(|| {
         Trouble {
             kind: TroubleKind::Container,
             message: format!(

@@ -44,6 +44,8 @@ pub(super) struct Watched {
     jobs: Store<Job>,
     pods: Store<Pod>,
     shared: Arc<Shared>,
+    /// What was seen of Jobs before.
+    memory: Mutex<status::Memory>,
     stale_after: Duration,
     _tasks: [AbortOnDropHandle<()>; 2],
 }
@@ -87,6 +89,7 @@ impl Watched {
         Self {
             jobs: job_writer.as_reader(),
             pods: pod_writer.as_reader(),
+            memory: Mutex::default(),
             stale_after,
             _tasks: [
                 AbortOnDropHandle::new(tokio::spawn(follow(
@@ -113,7 +116,12 @@ impl Watched {
         self.check()?;
         let mut jobs = self.jobs.state();
         jobs.extend(self.made_and_unheard(&jobs));
-        Ok(status::join(&jobs, &self.pods.state(), now))
+        Ok(status::join(
+            &jobs,
+            &self.pods.state(),
+            &mut lock(&self.memory),
+            now,
+        ))
     }
 
     /// What is known may be relied on.

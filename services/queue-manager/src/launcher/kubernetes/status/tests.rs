@@ -104,7 +104,7 @@ fn ends(kind: &str, reason: &str, message: &str) -> Value {
 
 fn one(job: Job, pods: Vec<Pod>) -> JobStatus {
     let pods: Vec<Arc<Pod>> = pods.into_iter().map(Arc::new).collect();
-    let mut statuses = join(&[Arc::new(job)], &pods, now());
+    let mut statuses = join(&[Arc::new(job)], &pods, &mut Memory::new(), now());
     assert_eq!(statuses.len(), 1);
     statuses.remove(0)
 }
@@ -295,29 +295,61 @@ fn a_failed_job_says_why() {
     assert_eq!(well.trouble, None);
 }
 
+/// The only Job, as it was seen before and is a while later.
+fn later(memory: &mut Memory, job: &Job, pods: &[Pod], secs: i64) -> JobStatus {
+    let pods: Vec<Arc<Pod>> = pods.iter().cloned().map(Arc::new).collect();
+    let mut found = join(&[Arc::new(job.clone())], &pods, memory, now() + secs * 1000);
+    found.remove(0)
+}
+
 #[test]
 fn a_job_that_gets_no_pod_says_so_after_a_while() {
-    let young = one(job(json!({})), vec![]);
-    assert_eq!(young.trouble, None);
-    let mut old = job(json!({}));
-    old.metadata.creation_timestamp = Some(Time("2024-08-01T11:50:00Z".parse().unwrap()));
-    let trouble = one(old.clone(), vec![]).trouble.unwrap();
+    let mut memory = Memory::new();
+    let mut job = job(json!({}));
+    // However old it is when it is seen for the first time: it may have had one.
+    job.metadata.creation_timestamp = Some(Time("2024-08-01T11:50:00Z".parse().unwrap()));
+    assert_eq!(later(&mut memory, &job, &[], 0).trouble, None);
+    assert_eq!(later(&mut memory, &job, &[], 60).trouble, None);
+    let trouble = later(&mut memory, &job, &[], 61).trouble.unwrap();
     assert_eq!(trouble.kind, TroubleKind::Container);
     assert!(trouble.message.contains("kubectl describe job job-a"));
-    old.spec.as_mut().unwrap().suspend = Some(true);
-    let trouble = one(old, vec![]).trouble.unwrap();
+    job.spec.as_mut().unwrap().suspend = Some(true);
+    let trouble = one(job, vec![]).trouble.unwrap();
     assert_eq!(trouble.kind, TroubleKind::Unschedulable);
+}
+
+#[test]
+fn a_pod_that_was_drained_is_not_forgotten_with_it() {
+    let mut memory = Memory::new();
+    let uid = |mut pod: Pod, uid: &str| {
+        pod.metadata.uid = Some(uid.to_owned());
+        pod
+    };
+    let job = job(json!({"active": 1}));
+    let first = uid(pod(1, running()), "pod-1");
+    assert_eq!(later(&mut memory, &job, &[first], 0).starts, 1);
+    // It is gone, its Job says nothing of it, and the next one is made after a pause.
+    let between = self::job(json!({"ready": 0, "terminating": 0}));
+    for secs in [100, 130] {
+        let found = later(&mut memory, &between, &[], secs);
+        assert_eq!((found.phase, found.starts), (JobPhase::Running, 1));
+        assert_eq!((found.alive, found.trouble), (0, None));
+    }
+    let second = uid(pod(2, running()), "pod-2");
+    assert_eq!(later(&mut memory, &job, &[second], 140).starts, 2);
+    // Another pause is counted from its own beginning.
+    assert_eq!(later(&mut memory, &between, &[], 200).trouble, None);
 }
 
 #[test]
 fn pods_whose_job_is_gone_keep_their_place() {
     // Alone: they are shown until the last one is gone.
     let left = [Arc::new(pod(1, running()))];
-    let found = &join(&[], &left, now())[0];
+    let found = &join(&[], &left, &mut Memory::new(), now())[0];
     assert_eq!((found.name.as_str(), found.alive), ("job-a", 1));
     assert!(found.is_deleting);
     let ended = [Arc::new(pod(1, exited(1)))];
-    assert_eq!(join(&[], &ended, now()), []);
+    assert_eq!(join(&[], &ended, &mut Memory::new(), now()), []);
 
     // Beside a new Job of the same name: they count, and say nothing about it.
     let mut next = job(json!({"active": 1}));
@@ -326,7 +358,7 @@ fn pods_whose_job_is_gone_keep_their_place() {
         Arc::new(pod(1, waits("ErrImagePull"))),
         Arc::new(pod(2, exited(1))),
     ];
-    let found = join(&[Arc::new(next)], &all, now());
+    let found = join(&[Arc::new(next)], &all, &mut Memory::new(), now());
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].alive, found[0].starts), (2, 0));
     assert_eq!(found[0].trouble, None);
@@ -343,5 +375,13 @@ fn what_is_not_ours_is_left_out() {
         .as_mut()
         .unwrap()
         .insert("streamforge/run".to_owned(), "x".to_owned());
-    assert_eq!(join(&[Arc::new(other), Arc::new(broken)], &[], now()), []);
+    assert_eq!(
+        join(
+            &[Arc::new(other), Arc::new(broken)],
+            &[],
+            &mut Memory::new(),
+            now()
+        ),
+        []
+    );
 }
