@@ -67,11 +67,11 @@ impl Plan {
         }
     }
 
-    /// Three days, so slowly that what is done meanwhile can take its time, until [`Flow::hurry`].
-    pub(crate) fn crawling_three_days() -> Self {
-        let latency = Latency::fixed(Duration::from_secs(2));
+    /// A week, eleven pages, so slowly that what is done meanwhile can take its time, until [`Flow::hurry`].
+    pub(crate) fn crawling_week() -> Self {
         Self {
-            exchange: Exchange::builder().seed(7).latency(latency),
+            range: "2024-08-01:2024-08-07",
+            exchange: Exchange::builder().seed(7).latency(CRAWL),
             ..Self::three_days()
         }
     }
@@ -86,6 +86,11 @@ impl Plan {
     }
 }
 
+/// How long an answer takes that is in no hurry.
+pub(crate) const CRAWL: Latency = Latency {
+    fixed: Duration::from_secs(2),
+    jitter: Duration::ZERO,
+};
 /// The request that is not answered where a plan stalls: the first one looks for the first candle that the exchange has.
 const STALLED_REQUEST: u64 = 4;
 

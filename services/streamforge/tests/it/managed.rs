@@ -277,7 +277,7 @@ fn owned((name, value): (&str, &str)) -> (String, String) {
 }
 
 /// What both queue-manager and workers need besides Kafka.
-fn connections(flow: &Flow) -> Vec<(String, String)> {
+pub(crate) fn connections(flow: &Flow) -> Vec<(String, String)> {
     let (arango, exchange) = (flow.arango.url(), flow.exchange.url().to_string());
     [
         ("ARANGO_URL", arango.as_str()),

@@ -1,15 +1,13 @@
 //! A workflow over a dev stack of its own and a cluster, and queue-managers that look after it.
 
 use std::{
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
-    process::Stdio,
     time::Duration,
 };
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::process::Command;
 
 use super::{
     cluster::{CA, Cluster, WORKER, text},
@@ -92,9 +90,6 @@ impl Clustered {
     /// Starts one, and waits until it is ready.
     pub(super) async fn manager_with(&self, name: &str, more: &[(&str, &str)]) -> Manager {
         let log = self.dir.path().join(format!("{name}.log"));
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = port.local_addr().unwrap().to_string();
-        drop(port);
         let mut vars = match &self.given {
             Some(given) => given.connections(),
             None => self.flow.kafka.manager_vars().unwrap(),
@@ -114,7 +109,6 @@ impl Clustered {
             ("K8S_CONFIG_MAP", WORKER),
             ("K8S_SECRET", WORKER),
             ("IMAGES_ALLOWED", "registry.invalid/*"),
-            ("API_LISTEN", &address),
             ("RECONCILE_INTERVAL_SECS", "1"),
             // The broker is shared, the database is not.
             ("QUEUE_EVENTS_GROUP", &self.group),
@@ -129,33 +123,9 @@ impl Clustered {
         if self.has_ca {
             vars.insert("K8S_KAFKA_CA".to_owned(), ca);
         }
-        let child = Command::new(&self.program)
-            .env_clear()
-            .envs(vars)
-            .envs(own)
-            .envs(more.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(
-                File::options()
-                    .create(true)
-                    .append(true)
-                    .open(&log)
-                    .unwrap(),
-            )
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let manager = Manager {
-            child,
-            url: format!("http://{address}"),
-            http: reqwest::Client::builder().no_proxy().build().unwrap(),
-            log,
-        };
-        manager
-            .until("it is ready", "/health/ready", |_| true)
-            .await;
-        manager
+        let given = own.iter().chain(more);
+        vars.extend(given.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        Manager::start(&self.program, vars, log).await
     }
 
     /// Asks for the plan's workflow, and takes on its names.

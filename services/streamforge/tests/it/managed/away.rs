@@ -34,7 +34,7 @@ async fn until_not_ready(manager: &Manager, need: &str) {
 
 #[tokio::test]
 async fn a_database_that_queue_manager_does_not_reach_keeps_no_worker_from_its_work() {
-    let mut managed = Managed::set(Plan::crawling_three_days()).await;
+    let mut managed = Managed::set(Plan::crawling_week()).await;
     let way = Proxy::start(address_of(&managed.flow.arango.url())).await;
     let url = format!("http://{}", way.address);
     let manager = managed
@@ -70,7 +70,7 @@ async fn a_database_that_queue_manager_does_not_reach_keeps_no_worker_from_its_w
 
 #[tokio::test]
 async fn a_database_that_is_away_for_all_and_then_slow_loses_nothing() {
-    let mut managed = Managed::set(Plan::crawling_three_days()).await;
+    let mut managed = Managed::set(Plan::crawling_week()).await;
     let manager = managed
         .manager_with("one", &[("API_TIMEOUT_SECS", "5")])
         .await;
@@ -96,7 +96,7 @@ async fn a_database_that_is_away_for_all_and_then_slow_loses_nothing() {
 
 #[tokio::test]
 async fn brokers_that_are_away_are_waited_for_and_a_start_too() {
-    let mut managed = Managed::with_broker_alone(Plan::crawling_three_days()).await;
+    let mut managed = Managed::with_broker_alone(Plan::crawling_week()).await;
     // Nobody is silent as long as nobody can be heard.
     let manager = managed
         .manager_with("one", &[("STALLED_AFTER_SECS", "12")])
@@ -105,7 +105,7 @@ async fn brokers_that_are_away_are_waited_for_and_a_start_too() {
     managed.until_written(&manager, 1).await;
     managed.flow.kafka.down().unwrap();
     until_not_ready(&manager, "kafka").await;
-    let meanwhile = managed.start_range(&manager, "2024-08-05:2024-08-05").await;
+    let meanwhile = managed.start_range(&manager, "2024-08-15:2024-08-15").await;
     tokio::time::sleep(Duration::from_secs(14)).await;
     for (named, expected) in [(&before, "running"), (&meanwhile, "pending")] {
         let answer = manager.ask(Method::GET, &named.path(), &[], None).await;

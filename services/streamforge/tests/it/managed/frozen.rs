@@ -8,7 +8,7 @@ use crate::flow::{LOADER, Plan, WRITER};
 
 #[tokio::test]
 async fn frozen_workers_are_stalled_until_they_go_on() {
-    let mut managed = Managed::set(Plan::crawling_three_days()).await;
+    let mut managed = Managed::set(Plan::crawling_week()).await;
     // More than the 10 s at which a worker says that it lives.
     let manager = managed
         .manager_with("one", &[("STALLED_AFTER_SECS", "12")])

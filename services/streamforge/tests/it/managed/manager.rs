@@ -19,8 +19,8 @@ use crate::process::LIMIT;
 /// A queue-manager.
 pub(crate) struct Manager {
     child: Child,
-    url: String,
-    http: reqwest::Client,
+    pub(crate) url: String,
+    pub(crate) http: reqwest::Client,
     log: PathBuf,
 }
 
@@ -34,7 +34,7 @@ pub(crate) struct Answer {
 
 impl Manager {
     /// Starts it, and waits until it is ready.
-    pub(super) async fn start(program: &Path, vars: Vars, log: PathBuf) -> Self {
+    pub(crate) async fn start(program: &Path, vars: Vars, log: PathBuf) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = port.local_addr().unwrap().to_string();
         drop(port);

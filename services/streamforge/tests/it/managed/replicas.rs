@@ -24,7 +24,7 @@ async fn of_two_replicas_one_takes_over_when_the_other_is_killed() {
 
 #[tokio::test]
 async fn a_leader_that_was_frozen_in_the_middle_of_launching_launches_nothing_twice() {
-    let mut managed = Managed::set(Plan::crawling_three_days()).await;
+    let mut managed = Managed::set(Plan::crawling_week()).await;
     let first = managed.manager("one").await;
     first.until_conducts(true).await;
     let second = managed.manager("two").await;

@@ -176,7 +176,7 @@ fn told(queue: &Value) -> Value {
 
 #[tokio::test]
 async fn storms_of_events_change_nothing_that_is_true() {
-    let mut managed = Managed::with_broker_alone(Plan::crawling_three_days()).await;
+    let mut managed = Managed::with_broker_alone(Plan::crawling_week()).await;
     let manager = managed.manager("one").await;
     managed.start(&manager).await;
     managed.until_written(&manager, 1).await;

@@ -18,11 +18,11 @@ async fn status(manager: &Manager, named: &Named) -> Value {
 
 /// One has its turn, three wait; the first of these and the one that runs are stopped, then the others have theirs.
 async fn wait_in_order(limit: (&str, &str), place_is_free_at: impl Fn(&Value) -> Option<i64>) {
-    let mut managed = Managed::set(Plan::crawling_three_days()).await;
+    let mut managed = Managed::set(Plan::crawling_week()).await;
     let manager = managed.manager_with("one", &[limit]).await;
     let mut started = Vec::new();
     for range in [
-        "2024-07-21:2024-07-31",
+        "2024-06-11:2024-07-20",
         "2024-08-05:2024-08-05",
         "2024-08-07:2024-08-07",
         "2024-08-09:2024-08-09",
