@@ -230,7 +230,9 @@ impl Conducting<'_> {
         if applied == Applied::Lifecycle {
             self.urgent_since.get_or_insert_with(Instant::now);
         }
-        if matches!(kind, EventKind::Loading | EventKind::Pong) {
+        // What is about to be forgotten has no history any more: that would outlast it.
+        let is_going = held.workflow.removal.is_some() && held.workflow.status.is_final();
+        if is_going || matches!(kind, EventKind::Loading | EventKind::Pong) {
             return;
         }
         match serde_json::from_str(&arrival.text) {

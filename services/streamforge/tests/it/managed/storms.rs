@@ -9,11 +9,15 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer},
     producer::{FutureProducer, FutureRecord},
 };
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use streamforge_utils::kafka;
 
-use super::Managed;
-use crate::{flow::Plan, process::LIMIT};
+use super::{Answer, Managed};
+use crate::{
+    flow::{DATABASE, Plan},
+    process::LIMIT,
+};
 
 const TOPIC: &str = "queue-events";
 /// Messages of one storm.
@@ -213,5 +217,22 @@ async fn storms_of_events_change_nothing_that_is_true() {
     let shown = managed.ended(&manager).await;
     assert_eq!(told(&shown), told(&queue));
     managed.assert_started_once();
+
+    // What is deleted in the middle of one leaves nothing behind either.
+    let path = managed.path();
+    let remove = async {
+        let removed = manager.ask(Method::DELETE, &path, &[], None).await;
+        assert_eq!(removed.unwrap().status, StatusCode::ACCEPTED);
+    };
+    tokio::join!(managed.storm(), remove);
+    let is_gone = |answer: &Answer| answer.status == StatusCode::NOT_FOUND;
+    manager
+        .until_answer("it is gone", &managed.path(), is_gone)
+        .await;
+    managed.until_read().await;
+    for collection in ["queue_state", "telemetry"] {
+        let documents = managed.flow.arango.documents(DATABASE, collection).unwrap();
+        assert_eq!(documents.len(), 0, "left in {collection}");
+    }
     manager.end().await;
 }
