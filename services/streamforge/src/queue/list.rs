@@ -108,6 +108,8 @@ fn row(workflow: &Workflow, now: TimestampMs) -> [Cell; 9] {
         .created_at
         .map(|at| text::span(now.as_millis() - at.as_millis()));
     let end = match (runs, workflow.ended_at) {
+        _ if workflow.removal.is_some() => Some("being removed".to_owned()),
+        (true, _) if workflow.stop.is_some() => Some("being stopped".to_owned()),
         (true, _) if workflow.turn.is_some() => workflow.turn.as_ref().map(text::place),
         (false, Some(at)) => Some(format!(
             "{} ago",
@@ -156,6 +158,11 @@ mod tests {
                 json!({"queue_id": "wf-bnbusdt-dummy-20240801-a1b2c3", "symbol": "BNBUSDT", "type": "dummy",
                 "time_range": null, "status": "pending", "started_at": null, "created_at": NOW.0,
                 "totals": {"written": 0}, "turn": {"before": 3, "waits_for": "place", "limit": 50}}),
+            ),
+            workflow(json!({"stop": {"at": 0, "drain": true, "by": "ops"}})),
+            workflow(
+                json!({"status": "finished", "ended_at": NOW.0, "removal": {"at": 0, "by": "ops"},
+                "totals": {"written": 0}}),
             ),
         ];
         let text = rows(&workflows, NOW);
