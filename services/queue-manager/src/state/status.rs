@@ -188,6 +188,11 @@ impl Workflow {
             },
             None => self.sum_of_others(),
         };
+        // A writer that joins when another one has ended a partition takes that for its own work of before.
+        if let (Some(to_write), true) = (to_write, slowest.is_some()) {
+            let most = to_write.saturating_sub(totals.rejected);
+            totals.written = totals.written.min(most);
+        }
         let done = if slowest.is_some() {
             totals.written + totals.rejected
         } else {

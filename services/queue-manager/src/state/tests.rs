@@ -232,6 +232,25 @@ fn a_writer_is_as_far_as_what_its_loader_will_publish() {
 }
 
 #[test]
+fn writers_of_one_collection_have_written_no_more_than_there_is() {
+    let mut workflow = workflow(2);
+    workflow.parts[2].collection = workflow.parts[1].collection.clone();
+    let mut feed = Feed::new();
+    let mut all = loading(LOADER, 1, 80, Some(100));
+    all.records.missing = 20;
+    feed.say(&mut workflow, all);
+    let mut first = loading(WRITER, 2, 30, None);
+    first.records.rejected = 5;
+    feed.say(&mut workflow, first);
+    feed.say(&mut workflow, loading(SECOND, 3, 20, None));
+    assert_eq!(workflow.totals.written, 50, "what both have written");
+    // It takes what the first one has ended for its own.
+    feed.say(&mut workflow, loading(SECOND, 3, 80, None));
+    assert_eq!((workflow.totals.written, workflow.totals.rejected), (75, 5));
+    assert_eq!(workflow.totals.percentage, Some(100.0));
+}
+
+#[test]
 fn a_rate_follows_the_pace_and_a_restart_that_begins_lower_does_not_break_it() {
     let mut workflow = workflow(1);
     let mut feed = Feed::new();
