@@ -28,12 +28,13 @@ async fn a_manager_that_is_killed_at_any_stage_is_as_if_it_had_waited() {
 
 #[tokio::test]
 async fn workers_that_are_killed_are_started_again() {
-    let mut managed = Managed::set(Plan::slow_three_days()).await;
+    let mut managed = Managed::set(Plan::crawling_week()).await;
     let manager = managed.manager("one").await;
     managed.start(&manager).await;
     managed.until_written(&manager, 1).await;
     managed.kill_worker("arango-candles");
     managed.kill_worker("loader-api-candles");
+    managed.flow.hurry();
     managed.ends_as(&manager, "finished").await;
     managed.flow.assert_complete().await;
     manager.end().await;
