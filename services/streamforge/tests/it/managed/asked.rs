@@ -69,7 +69,7 @@ async fn what_was_asked_for_is_done_after_a_kill() {
     manager.kill().await;
     // In the middle of all that.
     let manager = managed.manager("two").await;
-    manager.until_said("Acting").await;
+    manager.until_conducts(true).await;
     manager.kill().await;
     let manager = managed.manager("three").await;
 

@@ -156,17 +156,6 @@ impl Manager {
         assert!(looked.is_ok(), "not {line}:\n{}", self.said());
     }
 
-    /// Waits until its log has this in a line.
-    pub(crate) async fn until_said(&self, text: &str) {
-        let looking = async {
-            while !self.said().contains(text) {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        let looked = tokio::time::timeout(LIMIT, looking).await;
-        assert!(looked.is_ok(), "it never said {text:?}:\n{}", self.said());
-    }
-
     /// All that it has logged.
     pub(crate) fn said(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
