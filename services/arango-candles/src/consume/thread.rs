@@ -241,6 +241,9 @@ impl Reading {
             _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => {
                 self.fail(self.unavailable(error.to_string()));
             }
+            // Also the code of a connection that broke while the two agreed on SASL. The context hears the words, and is
+            // asked.
+            Some(Code::Authentication) => debug!(%error, "Reading was refused"),
             _ if is_permanent(error) => self.fail(self.refused(error.to_string())),
             _ => debug!(%error, "Reading met trouble, librdkafka tries again"),
         }
