@@ -20,9 +20,13 @@ use streamforge_utils::{
     protocol::EventKind,
 };
 
-use crate::{ask, fill::event, report::Row, stage::Stage};
+use crate::{
+    ask,
+    fill::event,
+    report::Row,
+    stage::{Stage, TOPIC},
+};
 
-const TOPIC: &str = "queue-events";
 /// Between two handfuls of events.
 const TICK: Duration = Duration::from_millis(10);
 /// Between two looks at what became of them.

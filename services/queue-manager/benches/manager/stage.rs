@@ -27,6 +27,7 @@ use crate::Args;
 const PASSWORD: &str = "correct horse";
 const DATABASE: &str = "streamforge";
 const LIMIT: Duration = Duration::from_secs(120);
+pub(crate) const TOPIC: &str = "queue-events";
 pub(crate) const KIND: &str = "api_candles_1m";
 pub(crate) const RANGE: &str = "2024-08-01:2024-08-31";
 pub(crate) const SYMBOLS: [&str; 4] = ["BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT"];
@@ -49,6 +50,11 @@ impl Stage {
         assert!(
             broker.is_real(),
             "the dev stack's broker keeps too little: run ci/kafka.sh start, and set {KAFKA_DIR}"
+        );
+        let events = broker.read_topic(TOPIC).await.unwrap();
+        assert!(
+            events.is_empty(),
+            "the broker is to be new: others' events would count"
         );
         let arango = ArangoServer::builder().root_password(PASSWORD);
         let arango = arango.start().await.unwrap();
