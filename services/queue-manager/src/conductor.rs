@@ -49,9 +49,9 @@ const URGENT_WITHIN: Duration = Duration::from_millis(20);
 /// Looks are at least this far apart, however much happens.
 const LOOK_APART: Duration = Duration::from_millis(100);
 /// Events that may wait to be stored; then they are, before more are taken in.
-const MOST_UNSTORED: usize = 5_000;
+const MOST_UNSTORED: usize = 2_000;
 /// Events that are taken in before anything else has its turn.
-const MOST_AT_ONCE: usize = 4_096;
+const MOST_AT_ONCE: usize = 1_024;
 
 /// What conducting is told.
 #[derive(Debug, Clone)]

@@ -39,6 +39,14 @@ pub enum FeedError {
     /// The topic is not there; it comes with the broker, see k8s/kafka.
     #[error("the topic {0:?} is not there")]
     NoTopic(String),
+    /// Nothing came, and that there is no more is not known. Opened anew, it goes on where it was committed.
+    #[error("nothing came of {topic:?} for {silent:?}, and there may be more")]
+    StandsStill {
+        /// The topic.
+        topic: String,
+        /// For how long.
+        silent: Duration,
+    },
     /// Reading failed. Opened anew, it goes on where it was committed.
     #[error("reading {topic:?} failed: {error}")]
     Kafka {
@@ -131,6 +139,14 @@ impl Feed {
                     tracing::debug!(%error, "Reading events failed, librdkafka tries again");
                 }
             }
+        }
+    }
+
+    /// The error that says that nothing came for so long, and that there may be more.
+    pub fn stands_still(&self, silent: Duration) -> FeedError {
+        FeedError::StandsStill {
+            topic: self.topic.clone(),
+            silent,
         }
     }
 

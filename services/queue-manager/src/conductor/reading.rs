@@ -14,11 +14,14 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::feed::{Arrival, Feed, FeedError, Look};
 
 /// Events that may wait to be taken in.
-const MOST_WAITING: usize = 4_096;
+const MOST_WAITING: usize = 1_024;
 /// Between two looks at the ends of the topic.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Before the feed is opened again.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long nothing may come without it being known that there is no more. After a broker stood still, a client has been seen
+/// that reached it no more, while others did.
+const STANDS_STILL_AFTER: Duration = Duration::from_secs(20);
 /// How long a commit may take; one that takes longer is made good by the next.
 const COMMIT_LIMIT: Duration = Duration::from_secs(5);
 
@@ -134,6 +137,7 @@ async fn read(
     let mut looking: Option<AbortOnDropHandle<Result<Look, FeedError>>> = None;
     let mut committing: Option<AbortOnDropHandle<()>> = None;
     let mut seen: Option<Look> = None;
+    let mut is_alive_at = Instant::now();
     loop {
         if let Some(look) = seen.take_if(|look| look.is_reached(feed.next_offsets())) {
             if look.has_more_than(feed.next_offsets()) {
@@ -141,6 +145,7 @@ async fn read(
                 return Box::pin(read(kafka, topic, group, to_conductor, to_commit, outage)).await;
             }
             outage.is_over();
+            is_alive_at = Instant::now();
             if to_conductor.send(Heard::Until(look.at)).await.is_err() {
                 return Ok(());
             }
@@ -153,6 +158,11 @@ async fn read(
             }
             look = finished(&mut looking) => {
                 looking = None;
+                let silent = is_alive_at.elapsed();
+                let is_all = look.as_ref().is_ok_and(|look| look.is_reached(feed.next_offsets()));
+                if !is_all && silent > STANDS_STILL_AFTER {
+                    return Err(feed.stands_still(silent));
+                }
                 match look {
                     Ok(look) => seen = Some(look),
                     Err(error) => tracing::debug!(%error, "The ends of the events topic are not known"),
@@ -177,6 +187,7 @@ async fn read(
         if to_conductor.send(heard).await.is_err() {
             return Ok(());
         }
+        is_alive_at = Instant::now();
     }
 }
 
