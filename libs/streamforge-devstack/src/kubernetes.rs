@@ -21,7 +21,7 @@ mod told;
 use std::{
     collections::BTreeSet,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard, OnceLock},
     time::Duration,
 };
 
@@ -31,10 +31,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use self::{
     controller::Cluster,
-    line::Line,
     store::{JOBS, PODS},
 };
 pub use self::{
+    line::Line,
     node::{Node, NodeSettings},
     told::PodHandle,
 };
@@ -57,8 +57,8 @@ struct Shared {
     requests: Mutex<Vec<String>>,
     rights: Mutex<BTreeSet<(String, String)>>,
     forbidden: Mutex<Vec<(String, String)>>,
-    /// Cuts all connections when it changes.
-    cut: watch::Sender<u64>,
+    /// Cuts all connections of clients when it changes; set once there is a way for them.
+    cut: OnceLock<watch::Sender<u64>>,
 }
 
 /// How some requests are answered instead of what is right.
@@ -92,22 +92,23 @@ impl ApiServer {
     /// # Errors
     /// There is no free port.
     pub async fn start() -> std::io::Result<Self> {
-        let (cut, seen) = watch::channel(0);
         let shared = Arc::new(Shared {
             cluster: Mutex::default(),
             faults: Mutex::default(),
             requests: Mutex::default(),
             rights: Mutex::default(),
             forbidden: Mutex::default(),
-            cut,
+            cut: OnceLock::new(),
         });
         let routes = answers::router(&shared);
         let (inner, inner_task) = serve(routes.clone()).await?;
         let (outer, outer_task) = serve(answers::interfered(routes, &shared)).await?;
+        let line = Line::start(outer).await?;
+        shared.cut.get_or_init(|| line.cuts());
         let ticking = tokio::spawn(tick(Arc::clone(&shared)));
         Ok(Self {
             shared,
-            line: Line::start(outer, seen).await?,
+            line,
             inner,
             _tasks: [inner_task, outer_task, AbortOnDropHandle::new(ticking)],
         })
@@ -221,13 +222,12 @@ impl ApiServer {
 
     /// Breaks all connections.
     pub fn cut(&self) {
-        self.shared.cut.send_modify(|cuts| *cuts += 1);
+        self.line.cut();
     }
 
     /// Takes no connections, or takes them again.
     pub fn away(&self, is_away: bool) {
         self.line.away(is_away);
-        self.cut();
     }
 
     fn cluster(&self) -> MutexGuard<'_, Cluster> {

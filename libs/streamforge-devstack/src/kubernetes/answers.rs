@@ -101,7 +101,9 @@ async fn interfere(State(shared): Served, request: Request, next: Next) -> Respo
         Some(Answer::Silence) => std::future::pending().await,
         Some(Answer::DoneAndLost) => {
             next.run(request).await;
-            shared.cut.send_modify(|cuts| *cuts += 1);
+            if let Some(cut) = shared.cut.get() {
+                cut.send_modify(|cuts| *cuts += 1);
+            }
             std::future::pending().await
         }
     }

@@ -1,4 +1,4 @@
-//! The way to the server, which can be cut.
+//! The way to an API server, which can be cut: to ours, or to a real one, whose TLS goes through it.
 
 use std::net::SocketAddr;
 
@@ -9,18 +9,22 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-pub(super) struct Line {
+/// Passes connections on, from a free port of loopback. It ends when this is dropped.
+pub struct Line {
     pub(super) address: SocketAddr,
     is_away: watch::Sender<bool>,
+    /// Cuts all connections when it changes.
+    cuts: watch::Sender<u64>,
     _task: AbortOnDropHandle<()>,
 }
 
 impl Line {
-    /// From a free port to `server`; all connections end when `cut` changes.
-    pub(super) async fn start(
-        server: SocketAddr,
-        cut: watch::Receiver<u64>,
-    ) -> std::io::Result<Self> {
+    /// The way to `server`.
+    ///
+    /// # Errors
+    /// There is no free port.
+    pub async fn start(server: SocketAddr) -> std::io::Result<Self> {
+        let (cuts, cut) = watch::channel(0);
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (is_away, away) = watch::channel(false);
@@ -36,12 +40,29 @@ impl Line {
         Ok(Self {
             address,
             is_away,
+            cuts,
             _task: AbortOnDropHandle::new(task),
         })
     }
 
-    pub(super) fn away(&self, is_away: bool) {
+    /// Where it begins.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Breaks all connections.
+    pub fn cut(&self) {
+        self.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
+    /// Takes no connections, or takes them again.
+    pub fn away(&self, is_away: bool) {
         self.is_away.send_replace(is_away);
+        self.cut();
+    }
+
+    pub(super) fn cuts(&self) -> watch::Sender<u64> {
+        self.cuts.clone()
     }
 }
 

@@ -16,7 +16,7 @@ use kube::{
 };
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use streamforge_devstack::kubernetes::{ApiServer, NAMESPACE, Node, NodeSettings};
+use streamforge_devstack::kubernetes::{ApiServer, Line, NAMESPACE, Node, NodeSettings};
 use streamforge_utils::config::process_vars;
 use tokio::sync::Mutex;
 
@@ -37,6 +37,8 @@ pub(super) struct Cluster {
     /// For queue-manager.
     pub(super) kubeconfig: PathBuf,
     stand_in: Option<StandIn>,
+    /// queue-manager's way to a real API server.
+    line: Option<Line>,
     /// Two tests in one namespace would take each other's Jobs for their own.
     _alone: Option<tokio::sync::MutexGuard<'static, ()>>,
 }
@@ -52,22 +54,39 @@ static ALONE: Mutex<()> = Mutex::const_new(());
 impl Cluster {
     pub(super) async fn start(dir: &Path) -> Self {
         match process_vars().get(REAL_NAMESPACE) {
-            Some(namespace) if !namespace.is_empty() => Self::real(namespace).await,
+            Some(namespace) if !namespace.is_empty() => Self::real(namespace, dir).await,
             _ => Self::stand_in(dir).await,
         }
     }
 
-    async fn real(namespace: &str) -> Self {
+    async fn real(namespace: &str, dir: &Path) -> Self {
         let vars = process_vars();
-        let kubeconfig = vars
+        let given = vars
             .get(REAL_MANAGER)
             .unwrap_or_else(|| panic!("{REAL_MANAGER} is missing: use ci/test-cluster.sh"));
+        let given = std::fs::read_to_string(given).unwrap();
+        let server = given
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("server: "))
+            .unwrap();
+        let url: url::Url = server.parse().unwrap();
+        let place = url.socket_addrs(|| None).unwrap();
+        let line = Line::start(place[0]).await.unwrap();
+        // Its certificate is for the name that it has.
+        let mut through = format!("https://{}", line.address());
+        if !given.contains("tls-server-name: ") {
+            let name = url.host_str().unwrap();
+            through.push_str(&format!("\n      tls-server-name: {name}"));
+        }
+        let kubeconfig = dir.join("kubeconfig");
+        std::fs::write(&kubeconfig, given.replace(server, &through)).unwrap();
         Self {
             _alone: Some(ALONE.lock().await),
             client: Client::try_default().await.unwrap(),
             namespace: namespace.to_owned(),
-            kubeconfig: PathBuf::from(kubeconfig),
+            kubeconfig,
             stand_in: None,
+            line: Some(line),
         }
     }
 
@@ -98,6 +117,7 @@ impl Cluster {
             namespace: NAMESPACE.to_owned(),
             kubeconfig,
             stand_in: Some(stand_in),
+            line: None,
             _alone: None,
         }
     }
@@ -109,6 +129,15 @@ impl Cluster {
             eprintln!("NOT RUN: {what}: only the dev stack's cluster can be told to do that");
         }
         server
+    }
+
+    /// Takes the API server away from queue-manager, or gives it back.
+    pub(super) fn away(&self, is_away: bool) {
+        match (&self.stand_in, &self.line) {
+            (Some(stand_in), _) => stand_in.server.away(is_away),
+            (None, Some(line)) => line.away(is_away),
+            (None, None) => unreachable!("there is a way to each cluster"),
+        }
     }
 
     /// What workers are given in common. The passwords among it come into a Secret.

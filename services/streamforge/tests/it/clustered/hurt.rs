@@ -2,12 +2,12 @@
 
 use kube::ResourceExt;
 
-use super::rig::Clustered;
-use crate::flow::{LOADER, Plan, WRITER};
+use super::rig::{Clustered, slow};
+use crate::flow::{LOADER, WRITER};
 
 #[tokio::test]
 async fn workers_that_are_killed_are_started_again() {
-    let mut clustered = Clustered::set(Plan::slow_three_days()).await;
+    let mut clustered = Clustered::set(slow()).await;
     let manager = clustered.manager("one").await;
     clustered.start(&manager).await;
     clustered.until_written(&manager, 1).await;
@@ -23,7 +23,7 @@ async fn workers_that_are_killed_are_started_again() {
 
 #[tokio::test]
 async fn pods_that_are_evicted_are_replaced() {
-    let mut clustered = Clustered::set(Plan::slow_three_days()).await;
+    let mut clustered = Clustered::set(slow()).await;
     let manager = clustered.manager("one").await;
     clustered.start(&manager).await;
     clustered.until_written(&manager, 1).await;
@@ -36,7 +36,7 @@ async fn pods_that_are_evicted_are_replaced() {
 
 #[tokio::test]
 async fn a_node_that_is_gone_takes_nothing_with_it() {
-    let mut clustered = Clustered::set(Plan::slow_three_days()).await;
+    let mut clustered = Clustered::set(slow()).await;
     let manager = clustered.manager("one").await;
     clustered.start(&manager).await;
     clustered.until_written(&manager, 1).await;
@@ -46,7 +46,7 @@ async fn a_node_that_is_gone_takes_nothing_with_it() {
 
 #[tokio::test]
 async fn a_job_that_somebody_deletes_is_made_again() {
-    let mut clustered = Clustered::set(Plan::slow_three_days()).await;
+    let mut clustered = Clustered::set(slow()).await;
     let manager = clustered.manager("one").await;
     clustered.start(&manager).await;
     clustered.until_written(&manager, 1).await;

@@ -7,6 +7,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use streamforge_devstack::exchange::{Exchange, Latency};
 use tempfile::TempDir;
 
 use super::{
@@ -18,6 +19,15 @@ use crate::{
     managed::{Manager, connections},
     process::LIMIT,
 };
+
+/// Three days, a page in 2 s: there is time to do something while it goes on, also on a machine that is busy.
+pub(super) fn slow() -> Plan {
+    let latency = Latency::fixed(Duration::from_secs(2));
+    Plan {
+        exchange: Exchange::builder().seed(7).latency(latency),
+        ..Plan::three_days()
+    }
+}
 
 pub(super) struct Clustered {
     pub(super) flow: Flow,

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use streamforge_devstack::kubernetes::{Answer, Fault};
 
-use super::rig::Clustered;
-use crate::{flow::Plan, managed::Manager};
+use super::rig::{Clustered, slow};
+use crate::managed::Manager;
 
 /// Each Job was made once, and had one pod.
 async fn completes_at_once(clustered: Clustered, manager: Manager) {
@@ -23,24 +23,24 @@ async fn completes_at_once(clustered: Clustered, manager: Manager) {
 
 #[tokio::test]
 async fn an_api_server_that_is_away_for_a_while_loses_nothing() {
-    let mut clustered = Clustered::set(Plan::slow_three_days()).await;
+    let mut clustered = Clustered::set(slow()).await;
     let manager = clustered.manager("one").await;
     clustered.start(&manager).await;
     clustered.until_written(&manager, 1).await;
-    if let Some(server) = clustered.cluster.server("an API server that is away") {
-        server.away(true);
-        // Longer than a request is tried again.
-        tokio::time::sleep(Duration::from_secs(8)).await;
+    clustered.cluster.away(true);
+    // Longer than a request is tried again.
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    if let Some(server) = clustered.cluster.server("versions that are forgotten") {
         // What happened meanwhile is not known to it any more: watches get 410.
         server.forget();
-        server.away(false);
     }
+    clustered.cluster.away(false);
     completes_at_once(clustered, manager).await;
 }
 
 #[tokio::test]
 async fn a_busy_api_server_is_asked_again() {
-    let mut clustered = Clustered::set(Plan::slow_three_days()).await;
+    let mut clustered = Clustered::set(slow()).await;
     let manager = clustered.manager("one").await;
     if let Some(server) = clustered
         .cluster

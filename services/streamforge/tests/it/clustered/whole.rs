@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::rig::Clustered;
+use super::rig::{Clustered, slow};
 use crate::flow::{LOADER, Plan, WRITER};
 
 #[tokio::test]
@@ -21,7 +21,7 @@ async fn a_workflow_is_loaded_by_rest_alone() {
 
 #[tokio::test]
 async fn a_stopped_workflow_goes_on_in_its_next_run() {
-    let mut clustered = Clustered::set(Plan::slow_three_days()).await;
+    let mut clustered = Clustered::set(slow()).await;
     let manager = clustered.manager("one").await;
     clustered.start(&manager).await;
     clustered.until_written(&manager, 1).await;
@@ -36,7 +36,7 @@ async fn a_stopped_workflow_goes_on_in_its_next_run() {
 
 #[tokio::test]
 async fn a_manager_that_is_killed_is_as_if_it_had_waited() {
-    let mut clustered = Clustered::set(Plan::slow_three_days()).await;
+    let mut clustered = Clustered::set(slow()).await;
     let manager = clustered.manager("one").await;
     clustered.start(&manager).await;
     // Before anything is launched, or in the middle of that.
@@ -51,7 +51,7 @@ async fn a_manager_that_is_killed_is_as_if_it_had_waited() {
 
 #[tokio::test]
 async fn a_worker_that_fails_for_good_ends_its_workflow() {
-    let mut clustered = Clustered::set(Plan::slow_three_days()).await;
+    let mut clustered = Clustered::set(slow()).await;
     let manager = clustered.manager("one").await;
     // Not one record may be rejected.
     let strict = json!({"env": {"MAX_REJECTED": "0"}});
