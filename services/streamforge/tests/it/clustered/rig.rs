@@ -216,7 +216,7 @@ impl Clustered {
             Some(given) => given.assert_complete(&self.flow).await,
             None => self.flow.assert_complete().await,
         }
-        self.is_removed(manager).await;
+        self.remove(manager).await;
         queue
     }
 
@@ -243,7 +243,7 @@ impl Clustered {
     }
 
     /// No password was to be seen; after a DELETE nothing is left of it.
-    pub(super) async fn is_removed(self, manager: Manager) {
+    pub(super) async fn remove(self, manager: Manager) {
         self.assert_no_password().await;
         let answer = manager
             .http
@@ -295,13 +295,4 @@ impl Clustered {
         fs::write(&path, text).unwrap();
         path.to_string_lossy().into_owned()
     }
-}
-
-/// What a part of a workflow says.
-pub(super) fn part<'a>(queue: &'a Value, target: &str) -> &'a Value {
-    let parts = queue["parts"].as_array().unwrap();
-    parts
-        .iter()
-        .find(|part| part["target"] == target)
-        .unwrap_or_else(|| panic!("no part {target}: {queue:#}"))
 }

@@ -19,7 +19,7 @@ async fn stalls(clustered: Clustered, manager: Manager, words: &[&str]) {
     manager.until(&what, &path, is_stalled).await;
     clustered.stop(&manager, false).await;
     clustered.ends_as(&manager, "interrupted").await;
-    clustered.is_removed(manager).await;
+    clustered.remove(manager).await;
 }
 
 #[tokio::test]

@@ -71,5 +71,5 @@ async fn a_worker_that_fails_for_good_ends_its_workflow() {
         .cluster
         .ended_once_with(clustered.id(), WRITER, 70)
         .await;
-    clustered.is_removed(manager).await;
+    clustered.remove(manager).await;
 }
