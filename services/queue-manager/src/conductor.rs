@@ -8,6 +8,7 @@
 mod act;
 mod held;
 mod metrics;
+mod pulse;
 mod reading;
 mod shelf;
 

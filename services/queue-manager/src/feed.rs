@@ -39,6 +39,9 @@ pub enum FeedError {
     /// The topic is not there; it comes with the broker, see k8s/kafka.
     #[error("the topic {0:?} is not there")]
     NoTopic(String),
+    /// There are partitions that it does not read. Opened anew, it does.
+    #[error("the topic {0:?} has got more partitions")]
+    MorePartitions(String),
     /// Nothing came, and that there is no more is not known. Opened anew, it goes on where it was committed.
     #[error("nothing came of {topic:?} for {silent:?}, and there may be more")]
     StandsStill {
@@ -150,6 +153,11 @@ impl Feed {
         }
     }
 
+    /// The error that says that it does not read all partitions.
+    pub fn has_more_partitions(&self) -> FeedError {
+        FeedError::MorePartitions(self.topic.clone())
+    }
+
     /// Asks for the ends of all partitions; the answer is to be compared with [`Feed::next_offsets`].
     pub fn look(&self) -> impl Future<Output = Result<Look, FeedError>> + Send + 'static {
         let (consumer, topic) = (Arc::clone(&self.consumer), self.topic.clone());
@@ -201,10 +209,26 @@ pub struct Look {
 }
 
 impl Look {
+    #[cfg(test)]
+    pub(crate) fn of(ends: BTreeMap<i32, i64>) -> Self {
+        Self {
+            at: TimestampMs(0),
+            ends,
+        }
+    }
+
     /// Whether all that was there had been read by `next`.
     pub fn is_reached(&self, next: &BTreeMap<i32, i64>) -> bool {
-        let reached = |(partition, end): (&i32, &i64)| next.get(partition) >= Some(end);
-        self.ends.iter().all(reached)
+        self.behind(next).next().is_none()
+    }
+
+    /// The partitions of which more is there than had been read by `next`.
+    pub fn behind(&self, next: &BTreeMap<i32, i64>) -> impl Iterator<Item = i32> {
+        let is_behind = |(partition, end): &(&i32, &i64)| next.get(partition) < Some(end);
+        self.ends
+            .iter()
+            .filter(is_behind)
+            .map(|(partition, _)| *partition)
     }
 
     /// Whether there are partitions that nobody reads.

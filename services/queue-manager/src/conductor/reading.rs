@@ -1,4 +1,4 @@
-//! The feed of events on a task of its own, opened again whenever it breaks.
+//! The feed of events on a task of its own, opened again whenever it breaks or stands still.
 //!
 //! What is said comes in order: whoever has taken in everything before an [`Heard::Until`] knows all events up to then.
 
@@ -11,6 +11,7 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
+use super::pulse::Pulse;
 use crate::feed::{Arrival, Feed, FeedError, Look};
 
 /// Events that may wait to be taken in.
@@ -19,9 +20,6 @@ const MOST_WAITING: usize = 1_024;
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Before the feed is opened again.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long nothing may come without it being known that there is no more. After a broker stood still, a client has been seen
-/// that reached it no more, while others did.
-const STANDS_STILL_AFTER: Duration = Duration::from_secs(20);
 /// How long a commit may take; one that takes longer is made good by the next.
 const COMMIT_LIMIT: Duration = Duration::from_secs(5);
 
@@ -137,15 +135,10 @@ async fn read(
     let mut looking: Option<AbortOnDropHandle<Result<Look, FeedError>>> = None;
     let mut committing: Option<AbortOnDropHandle<()>> = None;
     let mut seen: Option<Look> = None;
-    let mut is_alive_at = Instant::now();
+    let mut pulse = Pulse::new(Instant::now());
     loop {
         if let Some(look) = seen.take_if(|look| look.is_reached(feed.next_offsets())) {
-            if look.has_more_than(feed.next_offsets()) {
-                tracing::info!("The events topic has more partitions, opening it again");
-                return Box::pin(read(kafka, topic, group, to_conductor, to_commit, outage)).await;
-            }
             outage.is_over();
-            is_alive_at = Instant::now();
             if to_conductor.send(Heard::Until(look.at)).await.is_err() {
                 return Ok(());
             }
@@ -158,13 +151,18 @@ async fn read(
             }
             look = finished(&mut looking) => {
                 looking = None;
-                let silent = is_alive_at.elapsed();
-                let is_all = look.as_ref().is_ok_and(|look| look.is_reached(feed.next_offsets()));
-                if !is_all && silent > STANDS_STILL_AFTER {
+                let next = feed.next_offsets();
+                if let Some(silent) = pulse.stands_still(next, look.as_ref().ok(), Instant::now()) {
                     return Err(feed.stands_still(silent));
                 }
                 match look {
-                    Ok(look) => seen = Some(look),
+                    Ok(look) if look.has_more_than(next) => {
+                        return Err(feed.has_more_partitions());
+                    }
+                    // The older one is reached first, and under load perhaps alone.
+                    Ok(look) => {
+                        seen.get_or_insert(look);
+                    }
                     Err(error) => tracing::debug!(%error, "The ends of the events topic are not known"),
                 }
                 continue;
@@ -184,10 +182,14 @@ async fn read(
                 continue;
             }
         };
+        let begun = Instant::now();
         if to_conductor.send(heard).await.is_err() {
             return Ok(());
         }
-        is_alive_at = Instant::now();
+        if begun.elapsed() > LOOK_INTERVAL {
+            // It was not the feed that stood still.
+            pulse = Pulse::new(Instant::now());
+        }
     }
 }
 
