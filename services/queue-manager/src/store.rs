@@ -102,6 +102,7 @@ fn collections() -> Vec<CollectionSpec> {
             vec![
                 workflows::listing_index(),
                 workflows::change_index(),
+                workflows::retirement_index(),
                 changes::write_index(),
             ],
         ),

@@ -22,6 +22,8 @@ const MOST_DUE: usize = 200;
 const CLOCKS_DIFFER: Duration = Duration::from_secs(30);
 /// Between two looks for finished workflows whose topics are due.
 const RETIRE_INTERVAL: Duration = Duration::from_secs(60);
+/// The same while there are more of them than are taken at a time.
+const RETIRE_AGAIN: Duration = Duration::from_secs(1);
 /// How often a document is read anew because others were faster, one time of storing.
 const MOST_TRIES: u32 = 10;
 
@@ -35,6 +37,8 @@ pub(super) struct Shelf {
     refreshed: TimestampMs,
     /// When finished workflows are looked for again whose topics are due.
     retire_at: TimestampMs,
+    /// When all that is not over is looked at again.
+    sweep_at: TimestampMs,
     topics_kept: Duration,
 }
 
@@ -48,6 +52,7 @@ impl Shelf {
             rebased: BTreeSet::new(),
             refreshed: TimestampMs::now(),
             retire_at: TimestampMs(0),
+            sweep_at: TimestampMs(0),
             topics_kept,
         };
         shelf.take_in_all().await?;
@@ -128,13 +133,14 @@ impl Shelf {
                 topics_due_before: Some(before(now, self.topics_kept)),
                 ..Filter::default()
             };
-            let due = self.workflows.revisions(&due).await?;
-            // The rest has its turn at the next look.
-            if due.len() > MOST_DUE {
-                self.retire_at = now;
+            let (due, has_more) = self.workflows.first_ended(&due, MOST_DUE).await?;
+            self.take_in_changed(&due).await?;
+            if has_more {
+                self.retire_at = now + millis(RETIRE_AGAIN);
             }
-            self.take_in_changed(&due[due.len().saturating_sub(MOST_DUE)..])
-                .await?;
+        }
+        if now >= self.sweep_at {
+            self.sweep_at = now + millis(RETIRE_INTERVAL);
             // A write may have taken longer than clocks differ.
             self.take_in_all().await?;
         }

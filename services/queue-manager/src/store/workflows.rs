@@ -76,6 +76,14 @@ fn read<T: DeserializeOwned>(row: &RawValue) -> Result<T, StoreError> {
         .map_err(|error| StoreError::Broken(format!("a workflow of the list: {error}")))
 }
 
+fn ids(rows: Vec<Document<IgnoredAny>>) -> Result<Vec<(QueueId, Revision)>, StoreError> {
+    let id = |row: Document<IgnoredAny>| match row.key.parse() {
+        Ok(queue_id) => Ok((queue_id, row.revision)),
+        Err(_) => Err(StoreError::Broken(format!("{:?} is no queue id", row.key))),
+    };
+    rows.into_iter().map(id).collect()
+}
+
 /// Ends a query: it returns these attributes, or all if there are none.
 fn returning(query: Query, attributes: &[&str]) -> Query {
     match attributes.is_empty() {
@@ -100,6 +108,15 @@ pub(super) fn change_index() -> IndexSpec {
     IndexSpec {
         name: "change",
         fields: &["updated_at"],
+        kind: IndexKind::Persistent,
+    }
+}
+
+/// By it those are found whose topics are due, the one that ended first before the others.
+pub(super) fn retirement_index() -> IndexSpec {
+    IndexSpec {
+        name: "retirement",
+        fields: &["has_topics_to_delete", "ended_at"],
         kind: IndexKind::Persistent,
     }
 }
@@ -289,18 +306,32 @@ impl<W: Serialize + Excerpt> Workflows<W> {
     pub async fn revisions(&self, filter: &Filter) -> Result<Vec<(QueueId, Revision)>, StoreError> {
         let query = returning(self.listing(filter, None)?, &["_key", "_rev"]);
         let database = self.collection.database();
-        let rows = database
-            .rows::<Document<IgnoredAny>>("looking for workflows", &query)
-            .await?;
-        rows.into_iter()
-            .map(|row| match row.key.parse() {
-                Ok(queue_id) => Ok((queue_id, row.revision)),
-                Err(_) => Err(StoreError::Broken(format!("{:?} is no queue id", row.key))),
-            })
-            .collect()
+        ids(database.rows("looking for workflows", &query).await?)
+    }
+
+    /// The same of the `count` that ended first, and whether there are more.
+    ///
+    /// # Errors
+    /// If the database did not answer until the deadline.
+    pub async fn first_ended(
+        &self,
+        filter: &Filter,
+        count: usize,
+    ) -> Result<(Vec<(QueueId, Revision)>, bool), StoreError> {
+        let query = self.filtered(filter, None)?;
+        let query = query.then("SORT d.ended_at LIMIT @page_rows");
+        let query = returning(query, &["_key", "_rev"]);
+        let database = self.collection.database();
+        let page = database.page("looking for workflows", query, count).await?;
+        Ok((ids(page.rows)?, page.has_more))
     }
 
     fn listing(&self, filter: &Filter, after: Option<&Cursor>) -> Result<Query, StoreError> {
+        let query = self.filtered(filter, after)?;
+        Ok(query.then("SORT d.created_at DESC, d.queue_id DESC"))
+    }
+
+    fn filtered(&self, filter: &Filter, after: Option<&Cursor>) -> Result<Query, StoreError> {
         let mut query =
             Query::new("FOR d IN @@workflows").bind("@workflows", self.collection.name());
         if let Some(from) = filter.created_from {
@@ -361,6 +392,6 @@ impl<W: Serialize + Excerpt> Workflows<W> {
                 .bind("last_id", queue_id.as_str()),
             Some(Cursor::Event { .. }) => return Err(StoreError::BadCursor),
         };
-        Ok(query.then("SORT d.created_at DESC, d.queue_id DESC"))
+        Ok(query)
     }
 }
