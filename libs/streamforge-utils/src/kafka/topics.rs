@@ -1,7 +1,7 @@
 //! Finding topics, waiting for them, making and deleting them.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -159,7 +159,7 @@ impl Topics {
     /// # Errors
     /// No right to make it, a setting that the broker refuses, or no broker for `deadline`.
     pub async fn ensure(&self, spec: &TopicSpec, deadline: Duration) -> Result<i32, TopicError> {
-        let too_few_since = OnceLock::new();
+        let too_few = Mutex::new(None);
         self.patiently(deadline, || async {
             if let Some(partitions) = self.partitions(&spec.name).await? {
                 return Ok(partitions);
@@ -169,7 +169,7 @@ impl Topics {
             }
             self.create(spec)
                 .await
-                .map_err(|error| believed(error, &too_few_since))?;
+                .map_err(|error| believed(error, &too_few))?;
             tracing::info!(
                 topic = spec.name,
                 partitions = spec.partitions,
@@ -300,19 +300,30 @@ impl Topics {
 }
 
 /// Too few brokers for the replicas that are asked for: no retry mends that once it has stood for a while.
-fn believed(error: TopicError, since: &OnceLock<Instant>) -> TopicError {
+fn believed(error: TopicError, since: &Mutex<Option<Instant>>) -> TopicError {
+    let mut since = since.lock().unwrap_or_else(PoisonError::into_inner);
     match error {
         TopicError::Unavailable {
             doing,
             topic,
             error: error @ KafkaError::AdminOp(RDKafkaErrorCode::InvalidReplicationFactor),
-        } if since.get_or_init(Instant::now).elapsed() >= TOO_FEW_BROKERS_FOR => {
+        } => {
+            if since.get_or_insert_with(Instant::now).elapsed() < TOO_FEW_BROKERS_FOR {
+                return TopicError::Unavailable {
+                    doing,
+                    topic,
+                    error,
+                };
+            }
             TopicError::Refused {
                 doing,
                 topic,
                 reason: error.to_string(),
             }
         }
-        other => other,
+        other => {
+            *since = None;
+            other
+        }
     }
 }
