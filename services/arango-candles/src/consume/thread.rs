@@ -51,6 +51,8 @@ pub(super) struct Reading {
     generation: u64,
     /// Since when the broker does not know the topic, or one of its partitions.
     unknown: Option<Unknown>,
+    /// When something last came, or it was known that there is no more, or nothing was to come.
+    moved_at: Instant,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -81,6 +83,7 @@ impl Reading {
             waiting: VecDeque::new(),
             generation: 0,
             unknown: None,
+            moved_at: Instant::now(),
         }
     }
 
@@ -98,6 +101,7 @@ impl Reading {
             self.hand_over();
             self.check_topic();
             self.check_brokers();
+            self.check_pulse();
         };
         self.consumer.context().close();
         drop(self.consumer);
@@ -140,6 +144,7 @@ impl Reading {
         self.follow_assignment();
         match polled {
             Ok(message) => {
+                self.moved_at = Instant::now();
                 self.consumer.context().all_is_well();
                 let mut assignment = self.consumer.context().assignment();
                 if let Some(position) = assignment.positions.get_mut(&message.partition()) {
@@ -149,6 +154,7 @@ impl Reading {
                 self.waiting.push_back(Waiting::Message(message));
             }
             Err(KafkaError::PartitionEOF(partition)) => {
+                self.moved_at = Instant::now();
                 self.consumer.context().all_is_well();
                 self.waiting.push_back(Waiting::End(partition));
             }
@@ -161,6 +167,7 @@ impl Reading {
         let generation = self.consumer.context().assignment().generation;
         if generation != self.generation {
             self.generation = generation;
+            self.moved_at = Instant::now();
             self.waiting.clear();
         }
     }
@@ -351,6 +358,37 @@ impl Reading {
                 let seconds = self.settings.retry_deadline.as_secs_f64();
                 let reason = format!("no broker for {seconds} s (RETRY_DEADLINE_SECS): {error}");
                 self.fail(self.unavailable(reason));
+            }
+        }
+    }
+
+    /// Fails once nothing has come for as long as the deadline, although there is more: after a broker stood still, a client
+    /// has been seen that read no more, and said nothing of it.
+    fn check_pulse(&mut self) {
+        let context = self.consumer.context();
+        if context.is_paused() || !self.waiting.is_empty() {
+            self.moved_at = Instant::now();
+        }
+        if self.moved_at.elapsed() < self.settings.retry_deadline {
+            return;
+        }
+        self.moved_at = Instant::now();
+        let positions = context.assignment().positions.clone();
+        let topic = &self.settings.topic;
+        for (partition, position) in positions {
+            // If it can't be asked, that no broker is there is found out elsewhere.
+            let Ok((_, high)) = self
+                .consumer
+                .fetch_watermarks(topic, partition, PROBE_TIMEOUT)
+            else {
+                return;
+            };
+            if position < high {
+                let seconds = self.settings.retry_deadline.as_secs_f64();
+                return self.fail(self.unavailable(format!(
+                    "partition {partition} has {} messages more, and none came for {seconds} s (RETRY_DEADLINE_SECS)",
+                    high - position
+                )));
             }
         }
     }
