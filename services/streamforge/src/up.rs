@@ -186,9 +186,10 @@ async fn make_topics(stack: &Stack, partitions: i32) -> anyhow::Result<()> {
         for queue_id in &spoken - &known {
             let asked = match stack.partitions_of(&queue_id).await {
                 Ok(asked) => asked.unwrap_or(1),
+                // Asked again when a worker speaks next.
                 Err(error) => {
                     tracing::error!(%error, queue.id = %queue_id, "How many partitions it needs is not known");
-                    1
+                    continue;
                 }
             };
             let data = data_topic(&queue_id);

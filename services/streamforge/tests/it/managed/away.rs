@@ -118,7 +118,10 @@ async fn brokers_that_are_away_are_waited_for_and_a_start_too() {
         managed.turn_to(named);
         managed.ends_as(&manager, "finished").await;
         managed.flow.assert_complete().await;
-        managed.assert_started_once();
+        // A client that does not reach a real one again ends its worker, whose Job starts it once more.
+        if !managed.flow.kafka.is_real() {
+            managed.assert_started_once();
+        }
     }
     manager.end().await;
 }
