@@ -27,20 +27,20 @@ async fn timed<F: Future<Output = ()>>(
     rate: Option<u32>,
     one: impl Fn(u32) -> F,
 ) -> LatencySummary {
-    let all = stream::iter(0..count).map(|number| {
+    let pause = rate.map(|rate| Duration::from_secs(1) / rate);
+    let turns = stream::iter(0..count).then(|number| async move {
+        if let Some(pause) = pause {
+            tokio::time::sleep(pause).await;
+        }
+        number
+    });
+    let all = turns.map(|number| {
         let one = one(number);
         async move {
             let begun = Instant::now();
             one.await;
             begun.elapsed()
         }
-    });
-    let pause = rate.map(|rate| Duration::from_secs(1) / rate);
-    let all = all.then(|one| async move {
-        if let Some(pause) = pause {
-            tokio::time::sleep(pause).await;
-        }
-        one
     });
     let mut latencies = Latencies::default();
     let all = all.buffer_unordered(AT_A_TIME);
