@@ -2,7 +2,8 @@
 
 #![allow(
     clippy::unwrap_used,
-    reason = "a test that can't go on should say where"
+    clippy::print_stderr,
+    reason = "a test that can't go on should say where, and one that does not run should say so"
 )]
 
 mod kafka;
