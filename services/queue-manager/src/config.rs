@@ -110,6 +110,7 @@ impl Config {
             events_topic: self.topics.queue_events_topic.as_str().to_owned(),
             replication: self.topics.topic_replication.map(|replicas| replicas.get()),
             retention_hours: self.topics.topic_retention_hours.get(),
+            partition_records: self.topics.topic_partition_records.map(|most| most.get()),
             // Several workers share a machine, and each pod has a network of its own.
             metrics_port: is_process.then_some(0),
         }

@@ -96,6 +96,7 @@ pub(crate) fn planner_for_tests() -> Planner {
         events_topic: "queue-events".to_owned(),
         replication: Some(3),
         retention_hours: 168,
+        partition_records: None,
         metrics_port: Some(0),
     }
 }

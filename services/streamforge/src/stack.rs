@@ -23,6 +23,10 @@ const DATABASE: &str = "streamforge";
 const USER: &str = "root";
 const CONTROL_TOPIC: &str = "queue-control";
 
+/// A partition of the mock broker keeps about 63,000 compressed candles. Half of that leaves room for batches that
+/// compress worse: 67 partitions were filled with 29,700 each before anything was read, and nothing was dropped.
+pub(crate) const CANDLES_PER_PARTITION: u32 = 30_000;
+
 /// How long the database may take to answer a question.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
@@ -197,7 +201,12 @@ impl Stack {
 
     /// What queue-manager needs, which on a real broker is a user of its own.
     pub(crate) fn manager_vars(&self) -> Vars {
-        self.with_rest(self.manager_kafka_vars.clone())
+        let mut vars = self.manager_kafka_vars.clone();
+        if !self.kafka.is_real() {
+            let most = CANDLES_PER_PARTITION.to_string();
+            vars.insert("TOPIC_PARTITION_RECORDS".to_owned(), most);
+        }
+        self.with_rest(vars)
     }
 
     fn with_rest(&self, mut vars: Vars) -> Vars {

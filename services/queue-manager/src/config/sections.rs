@@ -355,6 +355,9 @@ pub struct TopicsConfig {
     pub topic_replication: Option<Within<1, 32_767>>,
     /// Hours until records of data topics are deleted: a week to notice and to load again. Read from `TOPIC_RETENTION_HOURS`.
     pub topic_retention_hours: Within<1, 876_000>,
+    /// Records that a partition of a data topic can keep, for brokers of little memory; None: any number. Read from
+    /// `TOPIC_PARTITION_RECORDS`.
+    pub topic_partition_records: Option<Within<1, 1_000_000_000>>,
 }
 
 impl Section for TopicsConfig {
@@ -386,5 +389,12 @@ impl Section for TopicsConfig {
         )
         .default("168")
         .means("hours until records of data topics are deleted, unless a request says otherwise"),
+        Variable::optional(
+            "TOPIC_PARTITION_RECORDS",
+            "a whole number from 1 to 1000000000",
+            "30000",
+        )
+        .otherwise("any number")
+        .means("records that a partition can keep: a loader of more gets more partitions, unless its request says how many"),
     ];
 }

@@ -33,6 +33,8 @@ pub struct Planner {
     pub replication: Option<u32>,
     /// Hours until records of a data topic are deleted.
     pub retention_hours: u32,
+    /// Records that one of its partitions can keep; None is any number.
+    pub partition_records: Option<u32>,
     /// What workers get as `METRICS_PORT`: 0 where several run on one machine.
     pub metrics_port: Option<u16>,
 }
@@ -177,6 +179,9 @@ impl Planner {
         // Rules about the whole would speak of workers that were left out.
         if drafts.len() == request.microservices.len() {
             pipeline::check_parts(&drafts, errors);
+        }
+        if let (Some(most), Some(range)) = (self.partition_records, &common.range) {
+            pipeline::spread(&mut drafts, common.kind, range, launched, most);
         }
         let partitions = pipeline::share(&mut drafts, errors);
         // Loaders first; the order of the others is the request's.

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use streamforge_utils::protocol::WorkflowKind;
+use streamforge_utils::protocol::{Grid, TimeRange, TimestampMs, WorkflowKind};
 
 use super::{Role, check::Draft};
 use crate::request::{FieldErrors, Microservice};
+
+/// As many partitions as a range alone gets. What is more than they keep has to be read in time.
+const MOST_PARTITIONS: u64 = 64;
 
 /// The type of all workers: None if there is none, or they contradict each other.
 pub(super) fn kind_of(workers: &[Microservice], errors: &mut FieldErrors) -> Option<WorkflowKind> {
@@ -51,6 +54,39 @@ pub(super) fn check_parts(drafts: &[Draft<'_>], errors: &mut FieldErrors) {
         errors.wrong("microservices", &found, "a loader too");
     } else if writers == 0 && !only_dummies {
         errors.wrong("microservices", &found, "a writer too");
+    }
+}
+
+/// Where a partition keeps so many records only, a loader of more gets as many as it needs, unless the request says how
+/// many.
+pub(super) fn spread(
+    drafts: &mut [Draft<'_>],
+    kind: WorkflowKind,
+    range: &TimeRange,
+    launched: TimestampMs,
+    most: u32,
+) {
+    let Some(interval) = kind.interval() else {
+        return;
+    };
+    let start = range.start();
+    let end = range.end().min(launched).max(start);
+    let records = Grid::new(interval, start).count(start, end);
+    let needed = records.div_ceil(most.into()).min(MOST_PARTITIONS);
+    if needed < 2 {
+        return;
+    }
+    // Writers that share them want one each.
+    let needed = needed.max(drafts.len() as u64);
+    let spreads =
+        |draft: &&mut Draft<'_>| draft.role == Role::Loader && draft.target.reads("PARTITION_KEY");
+    if let Some(loader) = drafts.iter_mut().find(spreads) {
+        for (name, value) in [
+            ("TOPIC_PARTITIONS", needed.to_string()),
+            ("PARTITION_KEY", "record".to_owned()),
+        ] {
+            loader.env.entry(name.to_owned()).or_insert(value);
+        }
     }
 }
 

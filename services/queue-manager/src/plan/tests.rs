@@ -253,6 +253,31 @@ fn writers_of_one_collection_share_partitions_and_have_names_of_their_own() {
 }
 
 #[test]
+fn a_range_of_more_than_a_partition_keeps_gets_more_of_them() {
+    let spread = |most, worker_env: Value| {
+        let planner = Planner {
+            partition_records: most,
+            ..planner_for_tests()
+        };
+        let month = json!({"time_range": "2024-08-01:2024-08-31"});
+        let body = candles(json!({"env": worker_env}), json!({}), month);
+        let launched = "2024-09-20T12:00:00Z".parse().unwrap();
+        let plan = planner.start_pipeline(&body, launched, "abc123".parse().unwrap());
+        let plan = plan.unwrap();
+        let key = plan.workers[0].env.get("PARTITION_KEY").cloned();
+        (plan.partitions, key)
+    };
+    let record = || Some("record".to_owned());
+    assert_eq!(spread(None, json!({})), (1, None));
+    assert_eq!(spread(Some(44_640), json!({})), (1, None));
+    assert_eq!(spread(Some(44_639), json!({})), (2, record()));
+    assert_eq!(spread(Some(10_000), json!({})), (5, record()));
+    assert_eq!(spread(Some(1), json!({})), (64, record()));
+    let own = json!({"TOPIC_PARTITIONS": 3});
+    assert_eq!(spread(Some(10_000), own), (3, record()));
+}
+
+#[test]
 fn the_next_run_has_new_jobs_of_the_same_workers() {
     const SECOND: &str = "arango-candles__abc123-2";
     let plan = plan(&two_writers(json!({}), json!({}))).unwrap();

@@ -12,14 +12,11 @@ use streamforge_utils::protocol::{
 use crate::{
     cli::DemoArgs,
     source::{Source, SourceError, span_of},
+    stack::CANDLES_PER_PARTITION,
 };
 
 /// A week of minutes: long enough to watch, and inside one partition of the broker.
 const DEFAULT_TIME_RANGE: &str = "2024-08-01:2024-08-07";
-
-/// A partition of the mock broker keeps about 63,000 compressed candles. Half of that leaves room for batches that
-/// compress worse: 67 partitions were filled with 29,700 each before anything was read, and nothing was dropped.
-const CANDLES_PER_PARTITION: u64 = 30_000;
 
 /// Broker and database hold all of a demo in this process's memory, up to 1.1 KiB a candle.
 const MAX_CANDLES: u64 = 2_000_000;
@@ -163,7 +160,7 @@ pub(super) fn workflows(
 
 /// As many partitions as the broker needs to keep so many candles.
 fn partitions_for(candles: u64) -> i32 {
-    let partitions = candles.div_ceil(CANDLES_PER_PARTITION).max(1);
+    let partitions = candles.div_ceil(CANDLES_PER_PARTITION.into()).max(1);
     i32::try_from(partitions).expect("MAX_CANDLES bounds it")
 }
 

@@ -41,8 +41,9 @@ impl Advice<'_> {
         let broker = match self.operator_file {
             Some(_) => "",
             None => {
-                "Its broker keeps some 60,000 unread candles of a workflow, then drops the oldest, and the workflow ends in error:\n\
-                 load less at a time, or use an Apache Kafka (in a checkout: make up KAFKA=apache).\n"
+                "Its broker keeps some 60,000 unread candles a partition, then drops the oldest, and the workflow ends in error.\n\
+                 queue-manager makes enough partitions; a loader by hand has one, unless TOPIC_PARTITIONS and PARTITION_KEY\n\
+                 say more. Or use an Apache Kafka (in a checkout: make up KAFKA=apache).\n"
             }
         };
         let people = match self.operator_file {

@@ -7,6 +7,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Output, Stdio},
+    sync::{Arc, LazyLock},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -17,6 +18,7 @@ use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
     process::{Child, ChildStdout, Command},
+    sync::{Mutex, OwnedMutexGuard},
 };
 
 use crate::{
@@ -54,6 +56,9 @@ pub(crate) const REAL_NAMES: [&str; 9] = [
 /// A stack with queue-manager.
 const MANAGED: &[&str] = &["--json"];
 
+/// All queue-managers want the same port, also one that is started again.
+static PORT: LazyLock<Arc<Mutex<()>>> = LazyLock::new(Arc::default);
+
 fn is_managed(arguments: &[&str]) -> bool {
     arguments.starts_with(MANAGED) && !arguments.contains(&"--partitions")
 }
@@ -86,6 +91,7 @@ pub(crate) struct Up {
     folder: TempDir,
     /// What it printed first: all lines, or one object.
     printed: String,
+    _port: Option<OwnedMutexGuard<()>>,
 }
 
 impl Up {
@@ -94,6 +100,10 @@ impl Up {
     }
 
     async fn start_in(folder: TempDir, arguments: &[&str]) -> Self {
+        let port = match is_managed(arguments) {
+            true => Some(Arc::clone(&PORT).lock_owned().await),
+            false => None,
+        };
         let mut child = command(folder.path(), arguments).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let lines = if arguments.contains(&"--json") {
@@ -117,6 +127,7 @@ impl Up {
             stdout,
             folder,
             printed,
+            _port: port,
         };
         if up.printed.lines().count() < lines {
             panic!("it did not come up: {}", up.said().await);

@@ -145,6 +145,7 @@ pub(super) fn planner() -> Planner {
         events_topic: "queue-events".to_owned(),
         replication: None,
         retention_hours: 168,
+        partition_records: None,
         metrics_port: Some(0),
     }
 }

@@ -89,6 +89,26 @@ async fn a_workflow_is_started_and_watched_with_the_queue_commands() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
+/// The built-in broker's partitions are small.
+#[tokio::test]
+async fn a_range_of_more_than_a_partition_keeps_is_spread() {
+    let up = Up::start(MANAGED).await;
+    let terminal = Terminal::of(&up).await;
+    let range = [
+        "--type",
+        "api_candles_1m",
+        "--time-range",
+        "2024-08-01:2024-08-25",
+    ];
+    let start = ["start", "--symbol", "ETHUSDT", "--watch", "--json"];
+    let started = terminal.queue(&[&start[..], &range].concat()).await;
+    started.assert_code(0);
+    let ended: Value = serde_json::from_str(started.printed.lines().last().unwrap()).unwrap();
+    assert_eq!(ended["partitions"], 2, "{ended}");
+    let count = documents(&terminal.vars, "ethusdt_api_candles_1m_2024_08_01").await;
+    assert_eq!(count["count"], 36_000, "{ended}");
+}
+
 /// The topic gets the partitions that they need, though the stack was not told. On a real broker, if there is one, where
 /// queue-manager makes the topic; no other test may have a stack there, as all would be one consumer group.
 #[tokio::test]
