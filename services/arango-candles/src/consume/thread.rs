@@ -36,6 +36,8 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 const UNKNOWN_LIMIT: Duration = Duration::from_secs(30);
 /// How often is asked after a topic that is unknown.
 const ASK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long what there is has to come after all.
+const ASK_PULSE_AGAIN: Duration = Duration::from_secs(5);
 /// What a record takes besides its key and value, roughly, in bytes.
 const RECORD_OVERHEAD: usize = 512;
 
@@ -53,6 +55,8 @@ pub(super) struct Reading {
     unknown: Option<Unknown>,
     /// When something last came, or it was known that there is no more, or nothing was to come.
     moved_at: Instant,
+    /// A partition that had more than had come, and how far that was.
+    suspect: Option<(i32, i64)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -84,6 +88,7 @@ impl Reading {
             generation: 0,
             unknown: None,
             moved_at: Instant::now(),
+            suspect: None,
         }
     }
 
@@ -383,6 +388,13 @@ impl Reading {
             else {
                 return;
             };
+            if position < high && self.suspect != Some((partition, position)) {
+                // It may have been published just now.
+                self.suspect = Some((partition, position));
+                let passed = self.settings.retry_deadline.saturating_sub(ASK_PULSE_AGAIN);
+                self.moved_at = self.moved_at.checked_sub(passed).unwrap_or(self.moved_at);
+                return;
+            }
             if position < high {
                 let seconds = self.settings.retry_deadline.as_secs_f64();
                 return self.fail(self.unavailable(format!(
@@ -391,6 +403,7 @@ impl Reading {
                 )));
             }
         }
+        self.suspect = None;
     }
 
     fn refused(&self, reason: String) -> ConsumeError {
