@@ -24,7 +24,7 @@ pub use event::{Event, EventKind, Gap, InterruptReason, RecordCounts};
 pub use grid::Grid;
 pub use headers::{
     DLQ_ERROR, DLQ_OFFSET, DLQ_PARTITION, DLQ_PRODUCER, DLQ_REASON, DLQ_TOPIC, EOS, EOS_VALUE,
-    SCHEMA, SCHEMA_VERSION, SEQ,
+    REPLAY, SCHEMA, SCHEMA_VERSION, SEQ,
 };
 pub use interval::{Interval, UnknownInterval};
 pub use marker::{Marker, MarkerOutcome};

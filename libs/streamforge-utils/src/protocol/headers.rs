@@ -25,3 +25,8 @@ pub const DLQ_PARTITION: &str = "streamforge-dlq-partition";
 pub const DLQ_OFFSET: &str = "streamforge-dlq-offset";
 /// On a dead letter: the telemetry id of the writer that rejected it.
 pub const DLQ_PRODUCER: &str = "streamforge-dlq-producer";
+
+/// On a dead letter that was put back into its data topic: `topic/partition/offset` of the record it was made of. Such a
+/// record has no [`SEQ`], no [`EOS`] and no `streamforge-dlq-*` header; writers write it, and it never counts for
+/// numbering, for the end of a stream or for a loader's resume.
+pub const REPLAY: &str = "streamforge-replay";
