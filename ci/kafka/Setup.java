@@ -39,11 +39,13 @@ import org.apache.kafka.common.resource.ResourceType;
  * that Strimzi would make of the YAML files given: what is tested is what is shipped. A field of the files that it does
  * not know is an error, never left out.
  *
- * <pre>Setup apply|wait DIR BROKER_PID SECONDS PLAINTEXT_SERVERS SASL_SERVERS [FILE.yaml...]</pre>
+ * <pre>Setup apply|wait DIR BROKER_PIDS SECONDS PLAINTEXT_SERVERS SASL_SERVERS [FILE.yaml...]</pre>
+ *
+ * Pids and servers are lists with commas, in the same order, for several brokers.
  *
  * {@code apply} is for a new broker; it makes the passwords too, as files in DIR/passwords. {@code wait} is for one that
- * has its data from before, and changes nothing. Exits 0 when all of it is in force, 1 with the reason on stderr, and 3
- * if the broker has ended meanwhile.
+ * has its data from before, and changes nothing. Exits 0 when all of it is in force and each broker answers, 1 with the reason
+ * on stderr, and 3 if a broker has ended meanwhile.
  */
 public final class Setup {
     /** Users for tests only: no KafkaUser resource gives them rights. The second is a super user of the broker. */
@@ -80,24 +82,32 @@ public final class Setup {
     public static void main(String[] args) {
         try {
             Path dir = Path.of(args[1]);
-            ProcessHandle.of(Long.parseLong(args[2])).orElseThrow(() -> new Failure("the broker has ended"))
-                .onExit().thenRun(() -> Runtime.getRuntime().halt(3));
+            for (String pid : args[2].split(",")) {
+                ProcessHandle.of(Long.parseLong(pid)).orElseThrow(() -> new Failure("the broker has ended"))
+                    .onExit().thenRun(() -> Runtime.getRuntime().halt(3));
+            }
             int seconds = Integer.parseInt(args[3]);
             Setup setup = new Setup(System.currentTimeMillis() + seconds * 1000L);
+            for (String server : args[4].split(",")) {
+                try (Admin admin = Admin.create(setup.client(server))) {
+                    setup.await("an answer on PLAINTEXT " + server, () -> answers(admin));
+                }
+            }
             try (Admin admin = Admin.create(setup.client(args[4]))) {
+                int nodes = args[4].split(",").length;
                 if (args[0].equals("apply")) {
                     for (String file : List.of(args).subList(6, args.length)) {
                         setup.read(Path.of(file));
                     }
                     Map<String, String> passwords = setup.makePasswords(dir.resolve("passwords"));
-                    setup.await("an answer on PLAINTEXT", () -> answers(admin));
+                    setup.await("all brokers", () -> admin.describeCluster().nodes().get().size() == nodes);
                     setup.apply(admin, passwords);
-                } else {
-                    setup.await("an answer on PLAINTEXT", () -> answers(admin));
                 }
             }
-            try (Admin admin = Admin.create(setup.saslClient(dir, args[5]))) {
-                setup.await("an answer on SASL_SSL", () -> answers(admin));
+            for (String server : args[5].split(",")) {
+                try (Admin admin = Admin.create(setup.saslClient(dir, server))) {
+                    setup.await("an answer on SASL_SSL " + server, () -> answers(admin));
+                }
             }
             System.exit(0);
         } catch (Exception error) {
