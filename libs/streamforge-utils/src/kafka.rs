@@ -53,7 +53,8 @@ pub fn client_config(kafka: &KafkaConfig, client_id: &str) -> ClientConfig {
 }
 
 /// What a consumer needs besides: it never creates topics, commits nothing by itself, and a position that the
-/// broker no longer has is an error, not a jump.
+/// broker no longer has is an error, not a jump. It reads uncommitted records: StreamForge writes no transactions, and an
+/// open one of another client would stop a consumer that waits for its end.
 pub fn consumer_config(
     kafka: &KafkaConfig,
     client_id: &str,
@@ -67,6 +68,7 @@ pub fn consumer_config(
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "error")
+        .set("isolation.level", "read_uncommitted")
         .set("enable.partition.eof", "true")
         .set("fetch.wait.max.ms", kafka.fetch_wait_max_ms.to_string())
         .set("session.timeout.ms", kafka.session_timeout_ms.to_string())
@@ -227,6 +229,13 @@ mod tests {
         assert_eq!(config.get("security.protocol"), Some("SASL_SSL"));
         assert_eq!(config.get("sasl.mechanism"), Some("SCRAM-SHA-512"));
         assert_eq!(config.get("sasl.username"), Some("me"));
+    }
+
+    #[test]
+    fn a_consumer_does_not_wait_for_foreign_transactions() {
+        let kafka = kafka(&[("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092")]);
+        let config = consumer_config(&kafka, "test", "wf-test", CONTROL_QUEUE_KIB);
+        assert_eq!(config.get("isolation.level"), Some("read_uncommitted"));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::{
 const DUMMY: &str = "dummy-service";
 
 /// Runs `streamforge debug` with the rights of an operator, to its end.
-async fn debug(flow: &Flow, words: &[&str]) -> Output {
+pub(crate) async fn debug(flow: &Flow, words: &[&str]) -> Output {
     let command = Command::new(env!("CARGO_BIN_EXE_streamforge"))
         .arg("debug")
         .args(words)
