@@ -4,6 +4,7 @@
 # Prints the seconds of each stage, and at the end what was skipped and why. Exits 1 if a stage failed.
 #   STREAMFORGE_RECORDINGS  folder with recorded Binance payloads; tests that need them say so when it is not there
 #   STREAMFORGE_SCHEMAS     folder with JSON Schemas of Strimzi's resources, for those in k8s/
+#   STREAMFORGE_ADVISORIES  snapshot of RustSec's advisories (a git bundle), used where the live database is out of reach
 #   CHAOS_SEEDS             what chaos does (default 1-3); a number or a range
 #   VENDORED_OPENSSL=1      builds OpenSSL from source
 set -uo pipefail
@@ -141,6 +142,13 @@ if cargo deny --version >/dev/null 2>&1; then
     stage "deny" cargo deny --log-level error --locked check bans licenses sources
 else
     skip "deny" "cargo-deny is not installed (cargo install cargo-deny --locked)"
+fi
+if ! cargo deny --version >/dev/null 2>&1; then
+    skip "advisories" "cargo-deny is not installed (cargo install cargo-deny --locked)"
+elif [ -f "${STREAMFORGE_ADVISORIES:-/nonexistent}" ] || timeout 20 git ls-remote -q --heads https://github.com/RustSec/advisory-db >/dev/null 2>&1; then
+    stage "advisories" ci/advisories.sh
+else
+    skip "advisories" "RustSec's database is out of reach and STREAMFORGE_ADVISORIES names no file"
 fi
 if [ ! -d "${STREAMFORGE_RECORDINGS:-/nonexistent}" ]; then
     skip "tests on recorded payloads" "STREAMFORGE_RECORDINGS names no folder"
