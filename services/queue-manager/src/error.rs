@@ -141,7 +141,7 @@ impl ApiError {
 /// `data` of an answer that tells of an error; empty where there is nothing more to say.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ErrorDetails {
-    /// Every field that is wrong.
+    /// The fields that are wrong, the first 50 of them; `message` tells how many more there are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub errors: Vec<FieldError>,
@@ -151,6 +151,11 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         self.log();
         let message = match &self {
+            Self::Invalid(errors) if errors.more() > 0 => format!(
+                "the request is not valid: {} errors are listed, and {} more",
+                errors.all().len(),
+                errors.more()
+            ),
             Self::Invalid(_) => "the request is not valid".to_owned(),
             other => other.to_string(),
         };

@@ -233,7 +233,7 @@ fn all_faults_are_told_at_once() {
             {"target": "arango-candles", "collection_name": "ü", "env": {"ARANGO_URL": "http://evil", "MAX_REJECTED": "-1"}},
         ],
     }));
-    insta::assert_json_snapshot!(errors.unwrap_err());
+    insta::assert_json_snapshot!(errors.unwrap_err().all());
 }
 
 #[test]

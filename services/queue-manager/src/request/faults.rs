@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+/// Most errors of a request that are listed; of the rest only the number is told.
+const MOST_ERRORS: usize = 50;
 /// Most characters of what was found that are said again.
 const MOST_FOUND: usize = 100;
 
@@ -35,35 +37,50 @@ impl fmt::Display for FieldError {
     }
 }
 
-/// Everything that is wrong with a request, in the order in which it was found, each once.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, thiserror::Error)]
-#[serde(transparent)]
-pub struct FieldErrors(Vec<FieldError>);
+/// What is wrong with a request, in the order in which it was found, each once: the first 50 errors, and how many more
+/// there are. Noting one costs the same however many there are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, thiserror::Error)]
+pub struct FieldErrors {
+    listed: Vec<FieldError>,
+    more: usize,
+}
 
 impl fmt::Display for FieldErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (nth, error) in self.0.iter().enumerate() {
+        for (nth, error) in self.listed.iter().enumerate() {
             let between = if nth > 0 { "; " } else { "" };
             write!(f, "{between}{error}")?;
         }
-        Ok(())
+        match self.more {
+            0 => Ok(()),
+            more => write!(f, "; and {more} more"),
+        }
     }
 }
 
 impl FieldErrors {
-    /// Each of them.
+    /// Those that are listed.
     pub fn all(&self) -> &[FieldError] {
-        &self.0
+        &self.listed
+    }
+
+    /// How many there are beside [`Self::all`]; one that was noted twice may count twice here.
+    pub fn more(&self) -> usize {
+        self.more
     }
 
     /// Whether nothing is wrong.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.listed.is_empty()
     }
 
     /// Notes that a field holds `found`.
     pub fn wrong(&mut self, field: &str, found: &str, expected: &str) {
-        let mut found: String = found.to_owned();
+        if self.listed.len() == MOST_ERRORS {
+            self.more += 1;
+            return;
+        }
+        let mut found: String = found.chars().take(MOST_FOUND + 1).collect();
         if let Some((cut, _)) = found.char_indices().nth(MOST_FOUND) {
             found.truncate(cut);
             found.push('…');
@@ -73,8 +90,8 @@ impl FieldErrors {
             found,
             expected: expected.to_owned(),
         };
-        if !self.0.contains(&error) {
-            self.0.push(error);
+        if !self.listed.contains(&error) {
+            self.listed.push(error);
         }
     }
 
@@ -98,8 +115,11 @@ impl FieldErrors {
 
     /// The same, for a request that names its fields otherwise.
     pub(crate) fn renamed(self, rename: impl Fn(&str) -> String) -> Self {
-        let mut renamed = Self::default();
-        for error in self.0 {
+        let mut renamed = Self {
+            listed: Vec::new(),
+            more: self.more,
+        };
+        for error in self.listed {
             renamed.wrong(&rename(&error.field), &error.found, &error.expected);
         }
         renamed
@@ -108,13 +128,14 @@ impl FieldErrors {
     /// Only the first of what was found wrong with this field.
     pub(crate) fn once(mut self, field: &str) -> Self {
         let mut is_told = false;
-        self.0
+        self.listed
             .retain(|error| error.field != field || !std::mem::replace(&mut is_told, true));
         self
     }
 
     pub(crate) fn add(&mut self, others: Self) {
-        for error in others.0 {
+        self.more += others.more;
+        for error in others.listed {
             self.wrong(&error.field, &error.found, &error.expected);
         }
     }

@@ -42,6 +42,25 @@ fn what_was_found_is_cut_and_said_once() {
     assert_eq!(errors.all()[0].found.chars().count(), 101);
 }
 
+/// As many as a body of the usual limit can hold.
+#[test]
+fn fifty_errors_are_listed_and_the_rest_is_counted() {
+    let unknown = (0..29_596).map(|nth| (format!("a{nth}"), json!(nth)));
+    let body = serde_json::Value::Object(unknown.collect());
+    let began = std::time::Instant::now();
+    let errors = Stop::checked(&body).unwrap_err();
+    // 1 s when each was compared with all before it.
+    assert!(began.elapsed().as_millis() < 250, "{:?}", began.elapsed());
+    assert_eq!((errors.all().len(), errors.more()), (50, 29_547));
+    assert!(errors.to_string().ends_with("; and 29547 more"));
+    assert!(errors.to_string().len() < 10_000);
+    let renamed = errors.clone().renamed(|name| format!("x.{name}"));
+    assert_eq!((renamed.all().len(), renamed.more()), (50, 29_547));
+    let mut both = errors.clone();
+    both.add(renamed);
+    assert_eq!((both.all().len(), both.more()), (50, 2 * 29_547 + 50));
+}
+
 #[test]
 fn what_is_written_is_read_again() {
     let start = Start {
