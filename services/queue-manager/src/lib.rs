@@ -13,6 +13,7 @@
 //! - [`store`]: what is kept in ArangoDB.
 //! - [`routes`]: the API over HTTP, with [`envelope`], [`error`] and [`extract`]; what it calls is [`service`], with
 //!   [`view`] and [`symbols`]; what surrounds it: [`auth`], [`origin`], [`limits`], [`audit`], [`observe`].
+//! - [`connections`]: serves that, bounded in number and time; [`descriptors`]: how many connections this process can bear.
 //! - [`live`]: tells of changes. [`readiness`], [`metrics`]: how a replica is watched.
 //! - [`feed`]: queue-events, from where state was last stored.
 //! - [`conductor`]: keeps every workflow going; [`leading`]: one replica at a time.
@@ -23,6 +24,8 @@ pub mod audit;
 pub mod auth;
 pub mod conductor;
 pub mod config;
+pub mod connections;
+pub mod descriptors;
 pub mod envelope;
 pub mod error;
 pub mod extract;

@@ -15,6 +15,9 @@ pub const IN_FLIGHT: &str = "streamforge_manager_requests_in_flight";
 /// Clients that are told of changes.
 pub const LISTENERS: &str = "streamforge_manager_listeners";
 
+/// Open connections to the API.
+pub const CONNECTIONS: &str = "streamforge_manager_connections";
+
 /// The metrics of the API.
 #[derive(Debug)]
 pub struct ApiMetrics {
@@ -23,6 +26,8 @@ pub struct ApiMetrics {
     in_flight: IntGauge,
     /// [`LISTENERS`]
     pub listeners: IntGauge,
+    /// [`CONNECTIONS`]
+    pub connections: IntGauge,
 }
 
 /// Counts while it lives.
@@ -65,6 +70,7 @@ impl ApiMetrics {
             seconds: registered(registry, seconds)?,
             in_flight: gauge(IN_FLIGHT, "Requests that are being worked on")?,
             listeners: gauge(LISTENERS, "Clients that are told of changes")?,
+            connections: gauge(CONNECTIONS, "Open connections to the API")?,
         })
     }
 

@@ -66,9 +66,31 @@ macro_rules! parts_of_the_api {
 }
 parts_of_the_api!(service: Arc<Service>, hub: Arc<Hub>, readiness: Readiness, registry: Registry);
 
-/// All routes, ready to be served.
+/// All routes, ready to be served by one listener.
 pub fn router(api: Api) -> Router {
-    let (documented, openapi) = documented(Some(&api)).split_for_parts();
+    let routes = documented(Some(&api)).merge(health_routes());
+    surrounded(api, routes)
+}
+
+/// The routes without health and metrics, and those alone, each for a listener of its own.
+pub fn routers(api: Api) -> (Router, Router) {
+    let health = health_routes()
+        .split_for_parts()
+        .0
+        .fallback(|| async { ApiError::NoRoute })
+        .method_not_allowed_fallback(|| async { ApiError::NoMethod })
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(
+            Arc::clone(&api.metrics),
+            observe::observe,
+        ))
+        .with_state(api.clone());
+    let routes = documented(Some(&api));
+    (surrounded(api, routes), health)
+}
+
+fn surrounded(api: Api, routes: OpenApiRouter<Api>) -> Router {
+    let (documented, openapi) = routes.split_for_parts();
     let docs = docs::router(openapi);
     let limits = api.limits.clone();
     documented
@@ -89,7 +111,7 @@ pub fn router(api: Api) -> Router {
         .with_state(api)
 }
 
-/// The routes that the OpenAPI document tells of; without an `api` for the document only.
+/// The API's routes that the OpenAPI document tells of; without an `api` for the document only.
 fn documented(api: Option<&Api>) -> OpenApiRouter<Api> {
     let mut bounded = OpenApiRouter::new()
         .routes(routes!(starts::start_pipeline))
@@ -112,20 +134,22 @@ fn documented(api: Option<&Api>) -> OpenApiRouter<Api> {
             .layer(authorize.clone());
         streams = streams.layer(authorize);
     }
-    let open = OpenApiRouter::new()
-        .routes(routes!(health::live))
-        .routes(routes!(health::ready))
-        .routes(routes!(health::startup))
-        .routes(routes!(health::metrics));
     OpenApiRouter::with_openapi(docs::description())
         .merge(bounded)
         .merge(streams)
-        .merge(open)
+}
+
+fn health_routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::startup))
+        .routes(routes!(health::metrics))
 }
 
 /// The document without a server.
 fn document() -> OpenApi {
-    documented(None).into_openapi()
+    documented(None).merge(health_routes()).into_openapi()
 }
 
 fn panicked(cause: Box<dyn Any + Send>) -> Response {

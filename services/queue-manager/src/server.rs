@@ -6,7 +6,7 @@ mod assemble;
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
-use prometheus::Registry;
+use prometheus::{IntGauge, Registry};
 use streamforge_utils::{
     config::Vars,
     logging,
@@ -14,18 +14,24 @@ use streamforge_utils::{
     worker::{About, EXIT_PERMANENT},
 };
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     SERVICE,
-    config::{self, Config},
+    config::{self, Config, Listen},
+    connections::{Bounds, Server},
+    descriptors,
     launcher::Launcher,
     leading::lead,
     store::StoreError,
 };
-use assemble::Assembled;
+use assemble::{Assembled, usize_of};
 
 /// How long Jobs that end with it may take, which is more than a worker's own grace.
 const JOBS_END_WITHIN: Duration = Duration::from_secs(40);
+
+/// Connections of probes and of Prometheus at a time.
+const HEALTH_CONNECTIONS: usize = 32;
 
 /// What it says about itself.
 pub const ABOUT: About = About {
@@ -71,16 +77,19 @@ async fn serve(config: &Config, vars: &Vars) -> anyhow::Result<()> {
     if config.jobs.end_with_stdin {
         end_with_stdin(stop.clone());
     }
-    let address = config.api.api_listen.address();
     // First, so that a port that is taken is told before anything is made.
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("listen on {address} (API_LISTEN)"))?;
+    let listener = listen(config.api.api_listen, "API_LISTEN").await?;
+    let health_listener = match config.api.health_listen {
+        None => None,
+        Some(listen_on) => Some(listen(listen_on, "HEALTH_LISTEN").await?),
+    };
     let assembling = assemble::assemble(config, vars, stop.token(), Registry::new());
     let Assembled {
         conductor,
         lease,
         router,
+        health,
+        connections,
         hub,
         readiness,
         launcher,
@@ -99,11 +108,23 @@ async fn serve(config: &Config, vars: &Vars) -> anyhow::Result<()> {
     });
     readiness.set_started();
     tracing::info!(address = %listener.local_addr()?, "Serving the API");
-    let ending = token.clone();
-    let serving = axum::serve(listener, router)
-        .with_graceful_shutdown(async move { ending.cancelled().await })
-        .into_future();
-    let served = tokio::spawn(serving);
+    let bounds = Bounds::of(descriptors::connections(
+        usize_of(config.api.api_max_connections.get()),
+        usize_of(config.api.api_max_in_flight.get()),
+    ));
+    let server = Server::new(listener, router, bounds, connections);
+    let served = tokio::spawn(server.run(token.clone()));
+    if let (Some(listener), Some(router)) = (health_listener, health) {
+        tracing::info!(address = %listener.local_addr()?, "Serving health and metrics");
+        let server = Server::new(
+            listener,
+            router,
+            Bounds::of(HEALTH_CONNECTIONS),
+            uncounted(),
+        );
+        // Until the process ends, so that probes see it end.
+        tokio::spawn(server.run(CancellationToken::new()));
+    }
     tokio::select! {
         () = stop.cancelled() => {}
         _ = &mut conducting => bail!("conducting ended by itself"),
@@ -127,6 +148,18 @@ async fn serve(config: &Config, vars: &Vars) -> anyhow::Result<()> {
     }
     tracing::info!("{SERVICE} has ended");
     Ok(())
+}
+
+async fn listen(on: Listen, variable: &str) -> anyhow::Result<TcpListener> {
+    let address = on.address();
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("listen on {address} ({variable})"))
+}
+
+/// For connections that no metric shows.
+fn uncounted() -> IntGauge {
+    IntGauge::new("connections", "unregistered").expect("the name is legal")
 }
 
 /// Tells to end when stdin does. A thread that nobody waits for, since nothing can end its reading.

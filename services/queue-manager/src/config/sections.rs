@@ -31,25 +31,48 @@ pub struct ApiConfig {
     pub api_timeout_secs: Seconds,
     /// Requests that are worked on at a time; others wait. 64 bodies at their limit are 16 MiB. Read from `API_MAX_IN_FLIGHT`.
     pub api_max_in_flight: Within<1, 10_000>,
+    /// Connections that are open at a time, those of streams included; others wait. Read from `API_MAX_CONNECTIONS`.
+    pub api_max_connections: Within<16, 65_535>,
+    /// Where health and metrics are served instead, so that clients of the API can't keep probes out. Read from
+    /// `HEALTH_LISTEN`.
+    pub health_listen: Option<Listen>,
 }
 
 impl Section for ApiConfig {
     const VARIABLES: &'static [Variable] = &[
         Variable::optional("API_LISTEN", "an address with a port", "127.0.0.1:8080")
             .default("127.0.0.1:8080")
-            .means("where the API, /metrics and /health/* are served; beyond loopback only with API_TOKENS_FILE"),
-        Variable::optional("API_TOKENS_FILE", "the path of a file", "/etc/streamforge/tokens")
-            .otherwise("no tokens, on loopback only")
-            .means("the bearer tokens; without it everyone on this machine may do everything"),
-        Variable::optional("API_MAX_BODY_BYTES", "a whole number from 1024 to 16777216", "262144")
-            .default("262144")
-            .means("longest body of a request"),
+            .means("where the API is served; beyond loopback only with API_TOKENS_FILE"),
+        Variable::optional(
+            "API_TOKENS_FILE",
+            "the path of a file",
+            "/etc/streamforge/tokens",
+        )
+        .otherwise("no tokens, on loopback only")
+        .means("the bearer tokens; without it everyone on this machine may do everything"),
+        Variable::optional(
+            "API_MAX_BODY_BYTES",
+            "a whole number from 1024 to 16777216",
+            "262144",
+        )
+        .default("262144")
+        .means("longest body of a request"),
         Variable::optional("API_TIMEOUT_SECS", "seconds, more than 0", "30")
             .default("30")
             .means("time for an answer"),
         Variable::optional("API_MAX_IN_FLIGHT", "a whole number from 1 to 10000", "64")
             .default("64")
             .means("requests that are worked on at a time"),
+        Variable::optional(
+            "API_MAX_CONNECTIONS",
+            "a whole number from 16 to 65535",
+            "1024",
+        )
+        .default("1024")
+        .means("open connections at a time, those of streams included; the rest waits"),
+        Variable::optional("HEALTH_LISTEN", "an address with a port", "0.0.0.0:8000")
+            .otherwise("API_LISTEN")
+            .means("where /health/* and /metrics are served, and then no longer at API_LISTEN"),
     ];
 
     fn check(&self, faults: &mut Faults) {

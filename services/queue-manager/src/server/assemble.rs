@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duratio
 
 use anyhow::{Context, bail};
 use axum::Router;
-use prometheus::Registry;
+use prometheus::{IntGauge, Registry};
 use streamforge_arango::{Database, Retry, Session};
 use streamforge_utils::{
     config::{KafkaConfig, Section, Vars},
@@ -53,6 +53,10 @@ pub(super) struct Assembled {
     pub(super) conductor: Conductor,
     pub(super) lease: Lease,
     pub(super) router: Router,
+    /// Health and metrics, if they have a listener of their own.
+    pub(super) health: Option<Router>,
+    /// Shows how many connections the API has.
+    pub(super) connections: IntGauge,
     pub(super) hub: Arc<Hub>,
     pub(super) readiness: Readiness,
     pub(super) launcher: Arc<dyn Launcher>,
@@ -116,28 +120,43 @@ pub(super) async fn assemble(
         nudge,
         changed,
     });
-    let router = routes::router(Api {
-        service: Arc::new(service),
-        hub: Arc::clone(&hub),
-        access: Arc::new(access),
-        limits: Limits::new(
-            usize_of(api.api_max_body_bytes.get()),
-            api.api_timeout_secs.duration(),
-            usize_of(api.api_max_in_flight.get()),
-        ),
-        readiness: readiness.clone(),
-        metrics: Arc::new(metrics),
-        registry,
-    });
+    let connections = metrics.connections.clone();
+    let (router, health) = routers(
+        config,
+        Api {
+            service: Arc::new(service),
+            hub: Arc::clone(&hub),
+            access: Arc::new(access),
+            limits: Limits::new(
+                usize_of(api.api_max_body_bytes.get()),
+                api.api_timeout_secs.duration(),
+                usize_of(api.api_max_in_flight.get()),
+            ),
+            readiness: readiness.clone(),
+            metrics: Arc::new(metrics),
+            registry,
+        },
+    );
     let holder = uuid::Uuid::now_v7().to_string();
     Ok(Assembled {
         lease: store.lease(LEASE, &holder, lease_times(&config.heal)),
         conductor,
         router,
+        health,
+        connections,
         hub,
         readiness,
         launcher,
     })
+}
+
+/// The API, and health and metrics if they have a listener of their own.
+fn routers(config: &Config, api: Api) -> (Router, Option<Router>) {
+    if config.api.health_listen.is_none() {
+        return (routes::router(api), None);
+    }
+    let (router, health) = routes::routers(api);
+    (router, Some(health))
 }
 
 fn flows(config: &Config, planner: &Planner) -> anyhow::Result<Flows> {
@@ -335,7 +354,7 @@ fn lease_times(config: &HealConfig) -> LeaseTimes {
     }
 }
 
-fn usize_of(number: u32) -> usize {
+pub(super) fn usize_of(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 

@@ -5,6 +5,7 @@
     reason = "a test that can't go on should say where"
 )]
 
+mod few_descriptors;
 mod kubernetes_launcher;
 mod process_launcher;
 mod rest_api;

@@ -2,6 +2,7 @@
 
 mod access;
 mod audit;
+mod connections;
 mod errors;
 mod lists;
 mod openapi;

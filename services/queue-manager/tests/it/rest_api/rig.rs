@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use queue_manager::{
     admission::Limits as RunLimits,
     auth::{Access, TokenFile},
+    connections::{Bounds, Server},
     flows::{DEFAULT, Flows},
     launcher::{JobSpec, JobStatus, LaunchError, Launched, Launcher},
     limits::Limits,
@@ -18,7 +19,7 @@ use queue_manager::{
     metrics::ApiMetrics,
     plan::Planner,
     readiness::{Needs, Readiness},
-    routes::{Api, router},
+    routes::{Api, router, routers},
     service::{Parts, Service},
     state::Workflow,
     store::Store,
@@ -102,6 +103,9 @@ pub(super) struct Settings {
     pub(super) limits: Limits,
     pub(super) run_limits: RunLimits,
     pub(super) store_deadline: Duration,
+    pub(super) bounds: Bounds,
+    /// Health and metrics have a listener of their own.
+    pub(super) own_health: bool,
     /// Instead of the dev stack's.
     pub(super) exchange: Option<Url>,
 }
@@ -116,6 +120,8 @@ impl Default for Settings {
                 loaders_per_exchange: 4,
             },
             store_deadline: Duration::from_secs(20),
+            bounds: Bounds::of(256),
+            own_health: false,
             exchange: None,
         }
     }
@@ -124,6 +130,8 @@ impl Default for Settings {
 /// A replica, and all that it stands on.
 pub(super) struct Rig {
     pub(super) url: String,
+    /// Where health and metrics are.
+    pub(super) health_url: String,
     pub(super) arango: ArangoServer,
     pub(super) exchange: Exchange,
     pub(super) store: Store,
@@ -160,6 +168,30 @@ fn token_file(folder: &Path) -> TokenFile {
     std::fs::write(&path, text).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     TokenFile::open(&path).unwrap()
+}
+
+/// Where the API is, and where health and metrics are.
+async fn serve(
+    api: Api,
+    bounds: Bounds,
+    own_health: bool,
+    stop: &CancellationToken,
+) -> (String, String) {
+    let served = async |router, bounds, open| {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(Server::new(listener, router, bounds, open).run(stop.clone()));
+        url
+    };
+    let open = api.metrics.connections.clone();
+    if !own_health {
+        let url = served(router(api), bounds, open).await;
+        return (url.clone(), url);
+    }
+    let (router, health) = routers(api);
+    let unseen = prometheus::IntGauge::new("unseen", "in a test").unwrap();
+    let health_url = served(health, Bounds::of(8), unseen).await;
+    (served(router, bounds, open).await, health_url)
 }
 
 fn database(arango: &ArangoServer, deadline: Duration) -> Database {
@@ -240,12 +272,11 @@ impl Rig {
             metrics,
             registry,
         };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { hub.run().await });
-        tokio::spawn(async move { axum::serve(listener, router(api)).await });
+        let (url, health_url) = serve(api, settings.bounds, settings.own_health, &stop).await;
         Self {
             url,
+            health_url,
             arango,
             exchange,
             store,
