@@ -1,9 +1,12 @@
 //! Who asks: bearer tokens from a file, and what each may do.
 //!
-//! The file holds names, roles and hashes, never a token. It is read again when it changes, so a token can be
-//! withdrawn while the server runs; what is wrong with a changed file is logged, and the last good one counts on.
+//! The file holds names, roles and hashes, never a token. It is read again when it changes, so a token can be revoked
+//! while the server runs, and streams that were opened with it end; a file that is gone or has no tokens revokes all.
+//! What is wrong with a changed file is logged, and the last good one counts on.
 
 mod token_file;
+
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::{Request, State},
@@ -17,6 +20,8 @@ pub use token_file::{TokenFile, TokenFileError};
 
 /// The subprotocol that says that a token follows: browsers can't set headers on a WebSocket.
 pub const BEARER_PROTOCOL: &str = "bearer";
+/// How often it is looked whether the token of an open stream still counts.
+const CHECK_EVERY: Duration = Duration::from_secs(2);
 /// Longest token that is looked at, in bytes.
 const LONGEST_TOKEN: usize = 512;
 
@@ -47,32 +52,52 @@ pub struct Caller {
     pub rights: Rights,
 }
 
-impl Access {
-    /// Who sent these headers; None if nobody who may ask.
-    fn caller(&self, headers: &HeaderMap) -> Option<Caller> {
-        match self {
-            Self::Open => Some(Caller {
+/// That somebody was let in, for streams, which last: the token may be revoked.
+#[derive(Debug, Clone)]
+pub struct Pass {
+    access: Arc<Access>,
+    /// SHA-256 of the token; None without tokens.
+    hash: Option<[u8; 32]>,
+}
+
+impl Pass {
+    fn caller(&self) -> Option<Caller> {
+        match (&*self.access, &self.hash) {
+            (Access::Open, _) => Some(Caller {
                 name: "loopback".to_owned(),
                 rights: Rights::Full,
             }),
-            Self::Tokens(file) => file.find(token_of(headers)?),
+            (Access::Tokens(file), Some(hash)) => file.find_hash(hash),
+            (Access::Tokens(_), None) => None,
+        }
+    }
+
+    /// Comes back once the token counts no more.
+    pub async fn revoked(self) {
+        while self.caller().is_some() {
+            tokio::time::sleep(CHECK_EVERY).await;
         }
     }
 }
 
 /// Lets only those through who may do that, and tells handlers and the audit who they are.
 pub async fn authorize(
-    State(access): State<std::sync::Arc<Access>>,
+    State(access): State<Arc<Access>>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let Some(caller) = access.caller(request.headers()) else {
+    let pass = Pass {
+        access,
+        hash: token_of(request.headers()).map(token_file::hash_of),
+    };
+    let Some(caller) = pass.caller() else {
         return ApiError::Unauthorized.into_response();
     };
     let who = Audited::by(&caller.name);
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     let mut response = if reads || caller.rights == Rights::Full {
         request.extensions_mut().insert(caller);
+        request.extensions_mut().insert(pass);
         next.run(request).await
     } else {
         ApiError::ReadOnly.into_response()

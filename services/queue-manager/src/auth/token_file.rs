@@ -4,6 +4,7 @@
 //! token was sent, known or not.
 
 use std::{
+    collections::HashSet,
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -18,6 +19,8 @@ use super::{Caller, Rights};
 
 /// How often the file is looked at, at most.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Most wrong lines that are named.
+const MOST_FAULTS: usize = 20;
 /// Larger than any list of tokens that people keep in a file.
 const MOST_BYTES: u64 = 1 << 20;
 
@@ -51,6 +54,14 @@ pub enum TokenFileError {
         /// What is wrong, by number of line; never what stands there.
         faults: Vec<String>,
     },
+}
+
+impl TokenFileError {
+    /// There is no file: somebody took it away.
+    fn is_gone(&self) -> bool {
+        use std::io::ErrorKind::{NotADirectory, NotFound};
+        matches!(self, Self::Unreadable { source, .. } if matches!(source.kind(), NotFound | NotADirectory))
+    }
 }
 
 struct Entry {
@@ -92,14 +103,18 @@ impl TokenFile {
     /// Reads the file.
     ///
     /// # Errors
-    /// It is not there, open to others, or has a wrong line.
+    /// It is not there, open to others, or has a wrong line. One without tokens lets nobody in.
     pub fn open(path: &Path) -> Result<Self, TokenFileError> {
         let stamp = look(path)?;
+        let entries = read(path)?;
+        if entries.is_empty() {
+            tracing::warn!(path = %path.display(), "The token file has no tokens: nobody is let in");
+        }
         Ok(Self {
             path: path.to_owned(),
             look_every: LOOK_EVERY,
             loaded: Mutex::new(Loaded {
-                entries: read(path)?,
+                entries,
                 stamp: Some(stamp),
                 looked: Instant::now(),
             }),
@@ -107,21 +122,27 @@ impl TokenFile {
     }
 
     /// Whose token this is.
-    pub(super) fn find(&self, token: &str) -> Option<Caller> {
-        let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+    #[cfg(test)]
+    fn find(&self, token: &str) -> Option<Caller> {
+        self.find_hash(&hash_of(token))
+    }
+
+    /// Whose token has this hash.
+    pub(super) fn find_hash(&self, hash: &[u8; 32]) -> Option<Caller> {
         let mut loaded = self.loaded.lock().expect("nothing in here panics");
         self.refresh(&mut loaded);
         // Every entry is looked at, the first one that fits included.
         let mut found = u64::MAX;
         for (nth, entry) in (0u64..).zip(&loaded.entries) {
-            let fits: Choice = entry.hash.ct_eq(&hash);
+            let fits: Choice = entry.hash.ct_eq(hash);
             found.conditional_assign(&nth, fits);
         }
         let nth = usize::try_from(found).ok()?;
         loaded.entries.get(nth).map(|entry| entry.caller.clone())
     }
 
-    /// Reads the file again if it has changed; if it is no good, what was read before stays.
+    /// Reads the file again if it has changed. One that is gone or has no tokens revokes all; if it can't be read or has a
+    /// wrong line, what was read before stays.
     fn refresh(&self, loaded: &mut Loaded) {
         if loaded.looked.elapsed() < self.look_every {
             return;
@@ -130,6 +151,10 @@ impl TokenFile {
         let stamp = match look(&self.path) {
             Ok(stamp) if loaded.stamp == Some(stamp) => return,
             Ok(stamp) => stamp,
+            Err(error) if error.is_gone() => {
+                loaded.revoke_all();
+                return;
+            }
             Err(error) => {
                 // Said once, and again after the next good look.
                 if loaded.stamp.take().is_some() {
@@ -140,6 +165,8 @@ impl TokenFile {
         };
         loaded.stamp = Some(stamp);
         match read(&self.path) {
+            Ok(entries) if entries.is_empty() => loaded.revoke_all(),
+            Err(error) if error.is_gone() => loaded.revoke_all(),
             Ok(entries) => {
                 tracing::info!(tokens = entries.len(), "Read the changed file of tokens");
                 loaded.entries = entries;
@@ -149,6 +176,23 @@ impl TokenFile {
             }
         }
     }
+}
+
+impl Loaded {
+    fn revoke_all(&mut self) {
+        if !self.entries.is_empty() {
+            tracing::warn!(
+                revoked = self.entries.len(),
+                "The token file is gone or has no tokens: all tokens are revoked"
+            );
+            self.entries.clear();
+        }
+    }
+}
+
+/// As it stands in the file.
+pub(super) fn hash_of(token: &str) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
 }
 
 /// An error with what caused it.
@@ -204,25 +248,31 @@ fn read(path: &Path) -> Result<Vec<Entry>, TokenFileError> {
 /// Blank lines and those that begin with # say nothing.
 fn parse(text: &str) -> Result<Vec<Entry>, Vec<String>> {
     let mut entries: Vec<Entry> = Vec::new();
+    let (mut names, mut hashes) = (HashSet::new(), HashSet::new());
     let mut faults = Vec::new();
+    let mut more = 0;
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        match parse_line(line) {
-            Ok(entry) if entries.iter().any(|it| it.caller.name == entry.caller.name) => {
-                faults.push(format!("line {number}: its name stands there twice"));
+        let fault = match parse_line(line) {
+            Ok(entry) if !names.insert(entry.caller.name.clone()) => "its name stands there twice",
+            Ok(entry) if !hashes.insert(entry.hash) => "its token stands there twice",
+            Ok(entry) => {
+                entries.push(entry);
+                continue;
             }
-            Ok(entry) if entries.iter().any(|it| it.hash == entry.hash) => {
-                faults.push(format!("line {number}: its token stands there twice"));
-            }
-            Ok(entry) => entries.push(entry),
-            Err(fault) => faults.push(format!("line {number}: {fault}")),
+            Err(fault) => fault,
+        };
+        if faults.len() < MOST_FAULTS {
+            faults.push(format!("line {number}: {fault}"));
+        } else {
+            more += 1;
         }
     }
-    if faults.is_empty() && entries.is_empty() {
-        faults.push("there is no token in it".to_owned());
+    if more > 0 {
+        faults.push(format!("and {more} more"));
     }
     if faults.is_empty() {
         Ok(entries)

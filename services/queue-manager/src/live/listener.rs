@@ -1,6 +1,6 @@
 //! One who listens: first a snapshot, then changes, until it is over.
 
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc};
 
 use tokio::sync::{
     broadcast::{self, error::RecvError},
@@ -20,6 +20,8 @@ pub enum Over {
     Stopping,
     /// It was too slow.
     TooSlow,
+    /// It may no longer listen.
+    Revoked,
 }
 
 enum Source {
@@ -36,6 +38,7 @@ pub struct Listener {
     snapshot: Option<Message>,
     source: Source,
     stopping: CancellationToken,
+    revoked: Pin<Box<dyn Future<Output = ()> + Send>>,
     _counted: Counted,
 }
 
@@ -63,8 +66,16 @@ impl Listener {
             snapshot: Some(snapshot),
             source,
             stopping: hub.stopping.clone(),
+            revoked: Box::pin(std::future::pending()),
             _counted: Counted::new(&hub.listeners),
         }
+    }
+
+    /// Ends it with [`Over::Revoked`] once `revoked` comes back.
+    #[must_use]
+    pub fn until(mut self, revoked: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.revoked = Box::pin(revoked);
+        self
     }
 
     /// The next message. Nothing is lost if the future is dropped before it comes.
@@ -78,6 +89,11 @@ impl Listener {
         let stopping = self.stopping.clone();
         tokio::select! {
             () = stopping.cancelled() => Err(Over::Stopping),
+            () = self.revoked.as_mut() => {
+                // A future that has come back is not to be asked again.
+                self.revoked = Box::pin(std::future::ready(()));
+                Err(Over::Revoked)
+            }
             next = self.source.next() => next,
         }
     }
@@ -113,6 +129,7 @@ mod tests {
             snapshot: None,
             source,
             stopping: stopping.clone(),
+            revoked: Box::pin(std::future::pending()),
             _counted: Counted::new(&gauge),
         }
     }

@@ -3,6 +3,7 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
+    Extension,
     extract::{
         State,
         ws::{
@@ -21,7 +22,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::refusals::Refusals;
 use crate::{
-    auth::BEARER_PROTOCOL,
+    auth::{BEARER_PROTOCOL, Pass},
     envelope::Envelope,
     error::{ApiError, ErrorDetails},
     extract::{EXPECTED_ID, Query},
@@ -40,19 +41,20 @@ const MOST_BYTES_IN: usize = 4_096;
 /// Unsent bytes that are kept for a slow client; a state has a few KiB.
 const MOST_BYTES_OUT: usize = 1 << 20;
 
-async fn listen(hub: &Arc<Hub>, mut query: Query) -> Result<Listener, ApiError> {
+async fn listen(hub: &Arc<Hub>, pass: Pass, mut query: Query) -> Result<Listener, ApiError> {
     let queue_id: Option<QueueId> = query.parsed("queue_id", EXPECTED_ID);
     query.finish()?;
-    match queue_id {
+    let listener = match queue_id {
         Some(queue_id) => hub.listen(&queue_id).await,
         None => hub.listen_to_all().await,
-    }
+    };
+    Ok(listener?.until(pass.revoked()))
 }
 
 /// A WebSocket: what there is, then every change, each a message of JSON.
 ///
 /// Browsers, which can't set headers, offer the subprotocols `bearer` and the token. It pings every 15 s; close code 1001 means that this replica ends and another
-/// may go on, 1013 that the client was too slow.
+/// may go on, 1008 that the token was revoked, 1013 that the client was too slow.
 #[utoipa::path(get, path = "/ws/queues", tag = "live",
     params(("queue_id" = Option<String>, Query, pattern = "^wf-[a-zA-Z0-9._-]{1,125}$", description = "Only this one, with its workers")),
     responses(
@@ -63,11 +65,12 @@ async fn listen(hub: &Arc<Hub>, mut query: Query) -> Result<Listener, ApiError> 
     ))]
 pub(super) async fn web_socket(
     State(hub): State<Arc<Hub>>,
+    Extension(pass): Extension<Pass>,
     query: Query,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     let upgrade = upgrade.map_err(|_| ApiError::NoUpgrade)?;
-    let listener = listen(&hub, query).await?;
+    let listener = listen(&hub, pass, query).await?;
     Ok(upgrade
         .protocols([BEARER_PROTOCOL])
         .max_message_size(MOST_BYTES_IN)
@@ -116,6 +119,7 @@ fn farewell(over: Over) -> CloseFrame {
         Over::Deleted => (close_code::NORMAL, "the queue is gone"),
         Over::Stopping => (close_code::AWAY, "this server ends"),
         Over::TooSlow => (close_code::AGAIN, "too slow"),
+        Over::Revoked => (close_code::POLICY, "the token was revoked"),
     };
     CloseFrame {
         code,
@@ -135,9 +139,10 @@ fn farewell(over: Over) -> CloseFrame {
     ))]
 pub(super) async fn server_sent_events(
     State(hub): State<Arc<Hub>>,
+    Extension(pass): Extension<Pass>,
     query: Query,
 ) -> Result<Response, ApiError> {
-    let mut listener = listen(&hub, query).await?;
+    let mut listener = listen(&hub, pass, query).await?;
     let events = async_stream::stream! {
         // Whatever ended it, clients come back by themselves, and get what there is.
         while let Ok(text) = listener.next().await {

@@ -6,7 +6,7 @@ use super::*;
 const A: &str = "23c57f37b6164ee2eec6e65d3b1b4c4d6cb0bab1a1e5ebfb5df6d5bbe7a5a6bb";
 
 fn hash_of(token: &str) -> String {
-    Sha256::digest(token.as_bytes())
+    super::hash_of(token)
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect()
@@ -45,8 +45,6 @@ fn each_token_has_its_name_and_its_rights() {
 #[test]
 fn wrong_lines_are_named_by_number_and_not_repeated() {
     let table = [
-        ("", "there is no token in it"),
-        ("# nothing\n", "there is no token in it"),
         (
             "ui read",
             "line 1: expected a name, read or full, and the SHA-256 of the token",
@@ -74,6 +72,48 @@ fn wrong_lines_are_named_by_number_and_not_repeated() {
         assert_eq!(faults, [expected], "{text}");
         assert!(!faults[0].contains("mypassword"));
     }
+}
+
+#[test]
+fn of_many_wrong_lines_some_are_named() {
+    let faults = parse(&"x\n".repeat(30_000)).err().unwrap();
+    assert_eq!(faults.len(), 21);
+    assert_eq!(faults[20], "and 29980 more");
+}
+
+#[test]
+fn a_file_without_tokens_or_none_lets_nobody_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokens");
+    let good = format!("ops full {}\n", hash_of("secret-a"));
+    write(&path, &good);
+    let mut file = TokenFile::open(&path).unwrap();
+    file.look_every = Duration::ZERO;
+    for emptied in ["", "\n \n", "# ops full\n"] {
+        assert_eq!(name_of(&file, "secret-a").as_deref(), Some("ops"));
+        write(&path, emptied);
+        assert_eq!(name_of(&file, "secret-a"), None, "{emptied:?}");
+        write(&path, &good);
+    }
+    assert_eq!(name_of(&file, "secret-a").as_deref(), Some("ops"));
+    fs::remove_file(&path).unwrap();
+    assert_eq!(name_of(&file, "secret-a"), None);
+    // Neither a broken file nor one that can't be read brings a revoked token back.
+    write(&path, "one would think");
+    assert_eq!(name_of(&file, "secret-a"), None);
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert_eq!(name_of(&file, "secret-a"), None);
+    fs::remove_dir(&path).unwrap();
+    write(&path, &good);
+    assert_eq!(name_of(&file, "secret-a").as_deref(), Some("ops"));
+    fs::remove_dir_all(folder.path()).unwrap();
+    assert_eq!(name_of(&file, "secret-a"), None);
+    // One that starts with it does the same.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokens");
+    write(&path, "# nobody\n");
+    assert_eq!(name_of(&TokenFile::open(&path).unwrap(), "secret-a"), None);
 }
 
 #[test]
@@ -109,7 +149,7 @@ fn a_changed_file_counts_and_a_broken_one_does_not() {
     assert_eq!(name_of(&file, "secret-b").as_deref(), Some("renewed"));
     write(&path, "no token at all in this line, one would think");
     assert_eq!(name_of(&file, "secret-b").as_deref(), Some("renewed"));
-    fs::remove_file(&path).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     assert_eq!(name_of(&file, "secret-b").as_deref(), Some("renewed"));
     write(&path, &format!("third full {}\n", hash_of("secret-c")));
     assert_eq!(name_of(&file, "secret-c").as_deref(), Some("third"));

@@ -140,7 +140,8 @@ pub(super) struct Rig {
     pub(super) readiness: Readiness,
     http: reqwest::Client,
     token: Option<&'static str>,
-    _folder: tempfile::TempDir,
+    /// Has the token file.
+    pub(super) folder: tempfile::TempDir,
     _stop: DropGuard,
 }
 
@@ -285,7 +286,7 @@ impl Rig {
             readiness,
             http: reqwest::Client::new(),
             token: settings.with_tokens.then_some(FULL),
-            _folder: folder,
+            folder,
             _stop: stop.drop_guard(),
         }
     }

@@ -171,3 +171,68 @@ async fn server_sent_events_say_the_same() {
         text.push_str(std::str::from_utf8(&chunk.unwrap().unwrap()).unwrap());
     }
 }
+
+/// Comes back with the code with which the server closed it.
+async fn closed(socket: &mut Socket) -> u16 {
+    let closing = async {
+        loop {
+            if let Message::Close(frame) = socket.next().await.unwrap().unwrap() {
+                return frame.unwrap().code.into();
+            }
+        }
+    };
+    timeout(PATIENCE, closing).await.unwrap()
+}
+
+#[tokio::test]
+async fn streams_of_a_revoked_token_are_closed() {
+    let settings = Settings {
+        with_tokens: true,
+        ..Settings::default()
+    };
+    let rig = Rig::start_with(settings).await;
+    let tokens = rig.folder.path().join("tokens");
+    let both = std::fs::read_to_string(&tokens).unwrap();
+    let protocol = |token: &str| format!("bearer, {token}");
+    let connected = async |token: &str| {
+        let socket = connect(&rig, "/ws/queues", Some(&protocol(token))).await;
+        let mut socket = socket.unwrap();
+        next(&mut socket).await;
+        socket
+    };
+    let (mut reads, mut may_all) = (connected(READ).await, connected(FULL).await);
+    // One line goes: the other token is not touched.
+    let one: String = both
+        .lines()
+        .filter(|line| line.starts_with("ops"))
+        .collect();
+    std::fs::write(&tokens, format!("{one}\n")).unwrap();
+    assert_eq!(closed(&mut reads).await, 1008);
+    let again = connect(&rig, "/ws/queues", Some(&protocol(READ))).await;
+    assert_eq!(again.err(), Some(401));
+    let id = rig.started().await;
+    until(&mut may_all, |it| it["queue"]["queue_id"] == id.as_str()).await;
+    let mut events = rig
+        .request(Method::GET, "/queues/stream")
+        .send()
+        .await
+        .unwrap();
+    // All go.
+    std::fs::write(&tokens, "").unwrap();
+    assert_eq!(closed(&mut may_all).await, 1008);
+    let ended = async { while events.chunk().await.unwrap().is_some() {} };
+    timeout(PATIENCE, ended).await.unwrap();
+    assert_eq!(rig.get("/queues").await.code, 401);
+    // And are taken away with their file.
+    std::fs::write(&tokens, &both).unwrap();
+    let let_in = async {
+        while rig.get("/queues").await.code != 200 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(PATIENCE, let_in).await.unwrap();
+    let mut reads = connected(READ).await;
+    std::fs::remove_file(&tokens).unwrap();
+    assert_eq!(closed(&mut reads).await, 1008);
+    assert_eq!(rig.get("/queues").await.code, 401);
+}
