@@ -6,7 +6,7 @@
 //! `METRICS_PORT` is 0 in every pod, so that they don't take each other's ports, and probes are not asked.
 
 mod environment;
-mod logs;
+pub(super) mod logs;
 mod pod;
 mod status;
 

@@ -15,6 +15,7 @@ use super::{
     answers::{Served, status},
     listing::{Parameters, list_or_watch},
     lock,
+    node::logs,
     scheduler::{condition, set_condition},
     store::{self, JOBS, NODES, PODS, name},
 };
@@ -235,36 +236,44 @@ pub(super) async fn log(
     Path((namespace, named)): Path<(String, String)>,
     Query(parameters): Query<Parameters>,
 ) -> Response {
-    let (told, node) = {
+    let (told, node, container) = {
         let cluster = lock(&shared.cluster);
         let Some(pod) = cluster.store.get(PODS, &named) else {
             return not_there(PODS, &named);
         };
+        let own = pod["spec"]["containers"][0]["name"].as_str();
+        let own = own.unwrap_or_default().to_owned();
+        let asked = parameters.get("container").unwrap_or(&own);
+        if *asked != own {
+            let message = format!("container {asked} is not valid for pod {named}");
+            return status(400, "BadRequest", &message);
+        }
         let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
         let told = pod["log"].as_str().map(str::to_owned);
-        (told, cluster.store.get(NODES, node).cloned())
+        (told, cluster.store.get(NODES, node).cloned(), own)
     };
     let no_log = || {
-        let message =
-            format!("container \"worker\" in pod {named:?} is waiting to start: ContainerCreating");
+        let message = format!(
+            "container {container:?} in pod {named:?} is waiting to start: ContainerCreating"
+        );
         status(400, "BadRequest", &message)
     };
     match (told, node) {
         (Some(text), _) => {
-            let tail = parameters
-                .get("tailLines")
-                .and_then(|tail| tail.parse().ok());
-            let lines: Vec<&str> = text.lines().collect();
-            let first = lines.len().saturating_sub(tail.unwrap_or(usize::MAX));
-            lines[first..].join("\n").into_response()
+            let number = |name: &str| parameters.get(name)?.parse::<usize>().ok();
+            logs::part(text.as_bytes(), number("tailLines"), number("limitBytes"))
+                .to_vec()
+                .into_response()
         }
-        (None, Some(node)) => match of_node(&node, &namespace, &named, &parameters).await {
-            Ok(text) => text.into_response(),
-            Err(error) => {
-                tracing::debug!(%error, pod = %named, "No log");
-                no_log()
+        (None, Some(node)) => {
+            match of_node(&node, &namespace, &named, &container, &parameters).await {
+                Ok(text) => text.into_response(),
+                Err(error) => {
+                    tracing::debug!(%error, pod = %named, "No log");
+                    no_log()
+                }
             }
-        },
+        }
         (None, None) => no_log(),
     }
 }
@@ -273,6 +282,7 @@ async fn of_node(
     node: &Value,
     namespace: &str,
     pod: &str,
+    container: &str,
     parameters: &Parameters,
 ) -> anyhow::Result<String> {
     let address = node["status"]["addresses"][0]["address"].as_str();
@@ -287,9 +297,10 @@ async fn of_node(
         .into_iter()
         .filter_map(wanted)
         .collect();
-    let request =
-        axum::http::Request::get(format!("/containerLogs/{namespace}/{pod}/worker?{query}"))
-            .body(Vec::new())?;
+    let request = axum::http::Request::get(format!(
+        "/containerLogs/{namespace}/{pod}/{container}?{query}"
+    ))
+    .body(Vec::new())?;
     Ok(client.request_text(request).await?)
 }
 

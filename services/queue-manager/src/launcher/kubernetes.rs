@@ -6,6 +6,7 @@
 mod client;
 mod identity;
 mod job;
+mod log;
 mod overrides;
 mod refusal;
 mod status;
@@ -34,8 +35,8 @@ pub use self::{
 use self::{identity::Identity, watch::Watched};
 use super::{JobSpec, JobStatus, LaunchError, Launched, Launcher};
 
-/// Most bytes of a log.
-const LOG_BYTES: i64 = 256 * 1024;
+/// Most bytes of a log: its newest.
+const LOG_BYTES: usize = 256 * 1024;
 
 /// What an installation sets.
 #[derive(Debug, Clone, PartialEq)]
@@ -273,13 +274,20 @@ impl Launcher for KubernetesLauncher {
             let doing = format!("read the log of pod {pod_name}");
             let params = LogParams {
                 container: Some(job::CONTAINER.to_owned()),
+                // Without `limitBytes`, which would cut the newest lines.
                 tail_lines: Some(lines.into()),
-                limit_bytes: Some(LOG_BYTES),
                 previous: status::has_restarted(&pod),
                 ..LogParams::default()
             };
-            match self.ask(&doing, self.pods.logs(&pod_name, &params)).await? {
-                Ok(log) => return Ok(Some(log)),
+            let reading = async {
+                let stream = self.pods.log_stream(&pod_name, &params).await?;
+                Ok(log::newest(stream, LOG_BYTES).await)
+            };
+            match self.ask(&doing, reading).await? {
+                Ok(Ok(log)) => return Ok(Some(log)),
+                Ok(Err(error)) => {
+                    return Err(LaunchError::Unavailable(format!("can't {doing}: {error}")));
+                }
                 // The pod is gone, or its container was not started yet: the one before may have a log.
                 Err(kube::Error::Api(status)) if matches!(status.code, 400 | 404) => {}
                 Err(error) => return Err(refusal::sort(&doing, &error)),

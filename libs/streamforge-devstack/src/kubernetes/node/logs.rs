@@ -58,9 +58,20 @@ async fn log(
         return (StatusCode::NOT_FOUND, "no log").into_response();
     };
     let number = |name: &str| parameters.get(name)?.parse::<usize>().ok();
-    let text = tail(&text, number("tailLines").unwrap_or(usize::MAX));
-    let limit = number("limitBytes").unwrap_or(usize::MAX).min(text.len());
-    text[..limit].to_vec().into_response()
+    part(&text, number("tailLines"), number("limitBytes"))
+        .to_vec()
+        .into_response()
+}
+
+/// As a kubelet does: it goes to where the last lines begin, and reads from there up to the limit, so that of too long an
+/// end the newest lines are cut.
+pub(in crate::kubernetes) fn part(
+    text: &[u8],
+    lines: Option<usize>,
+    limit: Option<usize>,
+) -> &[u8] {
+    let text = tail(text, lines.unwrap_or(usize::MAX));
+    &text[..limit.unwrap_or(usize::MAX).min(text.len())]
 }
 
 /// Its last lines.

@@ -62,11 +62,39 @@ async fn a_log_outlives_its_program() {
     // The next pod has no log yet.
     assert_eq!(server.pods_of(LOADER).len(), 2);
     let log = launcher.logs(LOADER, 2).await.unwrap();
-    assert_eq!(log.as_deref(), Some("two\nthree"));
+    assert_eq!(log.as_deref(), Some("two\nthree\n"));
 
     server.pod(LOADER).logs("four\n");
     let log = launcher.logs(LOADER, 2).await.unwrap();
-    assert_eq!(log.as_deref(), Some("four"));
+    assert_eq!(log.as_deref(), Some("four\n"));
+}
+
+#[tokio::test]
+async fn of_a_long_log_the_newest_lines_are_kept() {
+    let (server, launcher) = ready().await;
+    launcher.launch(&spec()).await.unwrap();
+    let line = |n: usize| format!("{n} {}\n", "x".repeat(1_000));
+    let log: String = (0..2_000).map(line).collect();
+    server.pod(LOADER).logs(&format!("{log}the crash\n"));
+    let read = launcher.logs(LOADER, 1_000).await.unwrap().unwrap();
+    assert!(
+        read.ends_with("\nthe crash\n"),
+        "{}",
+        &read[read.len() - 100..]
+    );
+    assert!(
+        (200_000..=256 * 1024).contains(&read.len()),
+        "{}",
+        read.len()
+    );
+    let first = read.lines().next().unwrap();
+    assert_eq!(first.len(), "1999 ".len() + 1_000, "it is whole");
+    // And of one line that is longer than all that is kept, its end.
+    let endless = format!("{}the crash", "x".repeat(1_000_000));
+    server.pod(LOADER).logs(&endless);
+    let read = launcher.logs(LOADER, 1_000).await.unwrap().unwrap();
+    assert!(read.ends_with("xthe crash"));
+    assert_eq!(read.len(), 256 * 1024);
 }
 
 #[tokio::test]
