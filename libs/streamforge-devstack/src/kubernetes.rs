@@ -165,6 +165,20 @@ impl ApiServer {
         self.cluster().runs_pods = runs;
     }
 
+    /// Whether Jobs are suspended as they are made, as by Kueue; [`Self::resume`] admits one.
+    pub fn suspends_jobs(&self, suspends: bool) {
+        self.cluster().suspends_jobs = suspends;
+    }
+
+    /// Admits a Job.
+    pub fn resume(&self, job: &str) {
+        let mut cluster = self.cluster();
+        cluster.store.change(JOBS, job, |job| {
+            job["spec"]["suspend"] = serde_json::json!(false)
+        });
+        cluster.reconcile(job);
+    }
+
     /// Whether pods that are told to go are gone at once; else when a test says so.
     pub fn ends_pods(&self, ends: bool) {
         self.cluster().ends_pods = ends;

@@ -60,6 +60,10 @@ pub enum JobPhase {
 pub enum TroubleKind {
     /// Its image can't be pulled.
     Image,
+    /// Something that queues Jobs, such as Kueue, has not admitted it yet.
+    Suspended,
+    /// No pod of it is made: a quota, an admission rule or a missing service account keeps it.
+    NoPod,
     /// No node takes it.
     Unschedulable,
     /// Its container can't be made: a Secret or ConfigMap is missing, a volume does not mount.
@@ -76,6 +80,8 @@ pub enum TroubleKind {
     ExitCode(i32),
     /// A signal killed it.
     Signal(i32),
+    /// Its worker ended, and another container keeps its pod: its Job neither ends nor tries again.
+    Alone,
     /// It took longer than its deadline.
     Deadline,
     /// It is not known how it ended: it is gone, and nobody saw it end.

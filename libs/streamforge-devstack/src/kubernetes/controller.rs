@@ -21,6 +21,7 @@ pub(super) struct Cluster {
     pub(super) store: Store,
     pub(super) runs_pods: bool,
     pub(super) ends_pods: bool,
+    pub(super) suspends_jobs: bool,
     /// There is a node, or was: then pods without one are not scheduled.
     pub(super) had_nodes: bool,
     /// Between a pod that has ended and the next of the same Job.
@@ -38,6 +39,7 @@ impl Default for Cluster {
             store: Store::default(),
             runs_pods: false,
             ends_pods: true,
+            suspends_jobs: false,
             had_nodes: false,
             pause: Duration::ZERO,
             next_at: HashMap::new(),
@@ -49,10 +51,13 @@ impl Default for Cluster {
 
 impl Cluster {
     /// Err if the name is taken.
-    pub(super) fn create_job(&mut self, job: Value) -> Result<Value, ()> {
+    pub(super) fn create_job(&mut self, mut job: Value) -> Result<Value, ()> {
         let name = name(&job).to_owned();
         if self.store.get(JOBS, &name).is_some() {
             return Err(());
+        }
+        if self.suspends_jobs {
+            job["spec"]["suspend"] = json!(true);
         }
         let made = self.store.add(JOBS, job);
         self.reconcile(&name);
@@ -147,7 +152,8 @@ impl Cluster {
                 }
             }
         });
-        if end.is_none() && alive == 0 && (is_first || self.is_due(job)) {
+        let is_suspended = stored["spec"]["suspend"] == true;
+        if end.is_none() && alive == 0 && !is_suspended && (is_first || self.is_due(job)) {
             self.make_pod(&stored);
         }
     }
@@ -197,6 +203,7 @@ impl Cluster {
         if self.runs_pods {
             self.store.change(PODS, name(&pod), |pod| {
                 pod["status"] = super::told::in_state("Running", &json!({"running": {}}));
+                super::told::name_container(pod);
             });
         }
         self.schedule();
@@ -351,7 +358,8 @@ fn verdict(job: &Value, pod: &Value) -> Verdict {
         if by_code || by_condition {
             return match rule["action"].as_str() {
                 Some("FailJob") => Verdict::FailsTheJob(format!(
-                    "Container worker for pod {} failed with exit code {code} matching FailJob rule at index 0",
+                    "Container {} for pod {} failed with exit code {code} matching FailJob rule at index 0",
+                    container["name"].as_str().unwrap_or_default(),
                     name(pod)
                 )),
                 Some("Ignore") => Verdict::IsIgnored,

@@ -46,6 +46,18 @@ impl PodHandle<'_> {
         self.ends("Failed", code, "Error", log);
     }
 
+    /// Its worker ends, and a container that was put beside it runs on.
+    pub fn ends_beside_a_sidecar(&self, code: i32, reason: &str, ago_secs: i64) {
+        let end = json!({"exitCode": code, "reason": reason, "finishedAt": at(-ago_secs)});
+        let mut status = in_state("Running", &json!({"terminated": end}));
+        let sidecar = in_state("Running", &json!({"running": {}}))["containerStatuses"][0].clone();
+        if let Some(all) = status["containerStatuses"].as_array_mut() {
+            all.push(sidecar);
+            all[1]["name"] = json!("proxy");
+        }
+        self.status(status);
+    }
+
     /// It used more memory than it may.
     pub fn runs_out_of_memory(&self) {
         self.ends("Failed", 137, "OOMKilled", "");
@@ -103,6 +115,7 @@ impl PodHandle<'_> {
     fn status(&self, status: Value) {
         self.change(|pod| {
             pod["status"] = status;
+            name_container(pod);
             pod["spec"]["nodeName"] = json!("node-1");
         });
     }
@@ -125,12 +138,20 @@ impl PodHandle<'_> {
     }
 }
 
+/// Gives the first container of a status the name that its pod has for it.
+pub(super) fn name_container(pod: &mut Value) {
+    let name = pod["spec"]["containers"][0]["name"].clone();
+    if let Some(container) = pod["status"]["containerStatuses"].get_mut(0) {
+        container["name"] = name;
+    }
+}
+
 /// A status with one container in a state.
 pub(super) fn in_state(phase: &str, state: &Value) -> Value {
     json!({
         "phase": phase,
         "containerStatuses": [{
-            "name": "worker", "image": "", "imageID": "", "restartCount": 0,
+            "name": "", "image": "", "imageID": "", "restartCount": 0,
             "ready": phase == "Running", "state": state,
         }],
     })

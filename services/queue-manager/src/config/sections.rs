@@ -124,6 +124,8 @@ pub struct JobsConfig {
     /// Tells installations in one namespace apart: each takes for its own, and deletes if its database does not know them,
     /// the Jobs of its instance only. Read from `K8S_INSTANCE`.
     pub k8s_instance: LabelValue,
+    /// Kueue's local queue that admits Jobs. Read from `K8S_QUEUE_NAME`.
+    pub k8s_queue_name: Option<KubernetesName>,
     /// Common environment of all workers. Read from `K8S_CONFIG_MAP`.
     pub k8s_config_map: KubernetesName,
     /// Passwords of all workers. Read from `K8S_SECRET`.
@@ -185,6 +187,13 @@ impl Section for JobsConfig {
         )
         .default("streamforge")
         .means("label app.kubernetes.io/instance of its Jobs: another one for each database in a namespace"),
+        Variable::optional(
+            "K8S_QUEUE_NAME",
+            "a name of a-z 0-9 - with up to 63",
+            "streamforge",
+        )
+        .otherwise("none")
+        .means("label kueue.x-k8s.io/queue-name of its Jobs: the queue of Kueue that admits them"),
         Variable::optional(
             "K8S_CONFIG_MAP",
             "a name of a-z 0-9 - with up to 63",
@@ -315,6 +324,12 @@ pub struct HealConfig {
     pub keep_events_secs: Seconds,
     /// How long a replica that reconciles is believed without a sign of life; more than a pause of a busy database, and a wait that nobody minds. Read from `LEASE_SECS`.
     pub lease_secs: Seconds,
+    /// How long a Job's container may fail to start: its image, a Secret. Read from `START_LIMIT_SECS`.
+    pub start_limit_secs: Seconds,
+    /// How long no pod of a Job may be made, as for want of quota. Read from `QUOTA_LIMIT_SECS`.
+    pub quota_limit_secs: Seconds,
+    /// How long no node may take a pod. Read from `SCHEDULE_LIMIT_SECS`.
+    pub schedule_limit_secs: Seconds,
     /// Time between looks at Jobs when nothing tells of a change. Read from `RECONCILE_INTERVAL_SECS`.
     pub reconcile_interval_secs: Seconds,
 }
@@ -348,6 +363,15 @@ impl Section for HealConfig {
         Variable::optional("LEASE_SECS", "seconds, more than 0", "15")
             .default("15")
             .means("silence after which another replica takes over"),
+        Variable::optional("START_LIMIT_SECS", "seconds, more than 0", "900")
+            .default("900")
+            .means("time for the container of a Job to start: its image, its Secrets"),
+        Variable::optional("QUOTA_LIMIT_SECS", "seconds, more than 0", "3600")
+            .default("3600")
+            .means("time for a pod to be made, as for want of quota; a suspended Job waits without limit"),
+        Variable::optional("SCHEDULE_LIMIT_SECS", "seconds, more than 0", "3600")
+            .default("3600")
+            .means("time for a node to take a pod"),
         Variable::optional("RECONCILE_INTERVAL_SECS", "seconds, more than 0", "5")
             .default("5")
             .means("time between looks at all Jobs, beside those that changes cause"),

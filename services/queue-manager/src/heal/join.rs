@@ -54,6 +54,11 @@ impl Look<'_> {
             }
             JobPhase::Running => {
                 part.job.over_since = None;
+                if words::is_queued(job.trouble.as_ref()) {
+                    // It ran, and was put back into its queue.
+                    self.join_pending(part, job.trouble.as_ref());
+                    return;
+                }
                 let is_heard = part.status == Status::Running || part.stall == Some(Stall::Idle);
                 match &job.trouble {
                     Some(trouble) if words::keeps_from_starting(trouble) && !is_heard => {
@@ -77,13 +82,20 @@ impl Look<'_> {
     fn join_pending(&mut self, part: &mut Part, trouble: Option<&Trouble>) {
         let Some(trouble) = trouble else {
             part.job.trouble_since = None;
-            if part.status == Status::Pending || part.stall == Some(Stall::Job) {
+            let was_queued = self.leaves_queue(part);
+            if part.status == Status::Pending || part.stall == Some(Stall::Job) || was_queued {
                 part.starting(None);
             }
             return;
         };
+        if words::is_queued(Some(trouble)) {
+            part.job.trouble_since = None;
+            part.starting(Some(words::of_trouble(trouble)));
+            return;
+        }
         let since = *part.job.trouble_since.get_or_insert(self.seen.now);
         let limit = match trouble.kind {
+            TroubleKind::NoPod => self.settings.quota_limit,
             TroubleKind::Unschedulable => self.settings.schedule_limit,
             _ => self.settings.start_limit,
         };
@@ -104,10 +116,20 @@ impl Look<'_> {
             part.starting(Some(reason));
             return;
         }
-        if part.status == Status::Pending || part.stall == Some(Stall::Job) {
+        let was_queued = self.leaves_queue(part);
+        if part.status == Status::Pending || part.stall == Some(Stall::Job) || was_queued {
             part.job.trouble_since = None;
             part.starting(None);
         }
+    }
+
+    /// Whether its Job was queued until now. Its silence is counted from now on.
+    fn leaves_queue(&self, part: &mut Part) -> bool {
+        let was_queued = part.reason.as_deref().is_some_and(words::says_queued);
+        if was_queued {
+            part.job.launched_at = Some(self.seen.now);
+        }
+        was_queued
     }
 
     /// Ends a part by its Job, now that its last event would have been read.

@@ -28,6 +28,8 @@ pub struct HealSettings {
     pub idle_after: Duration,
     /// A Job whose container can't start for so long is given up.
     pub start_limit: Duration,
+    /// The same while no pod of it is made, as for want of quota.
+    pub quota_limit: Duration,
     /// The same while no node takes it; nodes may take a while to come up.
     pub schedule_limit: Duration,
     /// From a `stop` to the deletion of a Job that goes on.
@@ -68,6 +70,7 @@ impl Default for HealSettings {
             silent_after: secs(60),
             idle_after: secs(900),
             start_limit: secs(900),
+            quota_limit: secs(3_600),
             schedule_limit: secs(3_600),
             stop_grace: secs(45),
             drain_grace: secs(330),

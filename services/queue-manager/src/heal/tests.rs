@@ -304,6 +304,7 @@ fn a_job_whose_node_went_is_deleted_and_replaced_once_nothing_of_it_lives() {
     for kind in [
         TroubleKind::NodeLost,
         TroubleKind::Evicted,
+        TroubleKind::Alone,
         TroubleKind::Unknown,
     ] {
         let (mut workflow, _, mut jobs) = running();

@@ -2,7 +2,7 @@
 
 use streamforge_utils::protocol::TimestampMs;
 
-use super::{Action, Look, orphans::has_ended};
+use super::{Action, Look, orphans::has_ended, words};
 use crate::{
     launcher::{JobPhase, JobStatus},
     plan::Role,
@@ -35,6 +35,7 @@ impl Look<'_> {
                 self.watch_part(part, job, idle_since);
             }
         }
+        wait_for_loaders(workflow);
     }
 
     fn watch_part(&self, part: &mut Part, job: &JobStatus, idle_since: Option<TimestampMs>) {
@@ -112,9 +113,27 @@ impl Look<'_> {
     }
 }
 
+/// A writer that runs while its loader is queued says so. It waits without limit, since nothing is published that it could
+/// be late with.
+fn wait_for_loaders(workflow: &mut Workflow) {
+    const WAITS: &str = "it waits for its loader, whose Job is queued";
+    let is_queued = workflow.of_role(Role::Loader).any(|loader| {
+        let reason = loader.reason.as_deref();
+        loader.status == Status::Starting && reason.is_some_and(words::says_queued)
+    });
+    let writers = workflow.parts.iter_mut();
+    for writer in writers.filter(|part| part.role == Role::Writer && !part.is_final()) {
+        if is_queued && writer.reason.is_none() {
+            writer.reason = Some(WAITS.to_owned());
+        } else if !is_queued && writer.reason.as_deref() == Some(WAITS) {
+            writer.reason = None;
+        }
+    }
+}
+
 /// Whether its process should be heard, or another one soon.
 fn is_up(job: &JobStatus) -> bool {
     job.is_deleting
-        || job.phase == JobPhase::Running
+        || job.phase == JobPhase::Running && !words::is_queued(job.trouble.as_ref())
         || job.phase == JobPhase::Pending && job.trouble.is_none()
 }

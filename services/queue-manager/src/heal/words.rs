@@ -10,6 +10,8 @@ pub(super) fn of_trouble(trouble: &Trouble) -> String {
     let message = trouble.message.as_str();
     let what = match trouble.kind {
         TroubleKind::Image => "its image can't be pulled".to_owned(),
+        TroubleKind::Suspended => "queued".to_owned(),
+        TroubleKind::NoPod => "no pod of it is made".to_owned(),
         TroubleKind::Unschedulable => "no node takes it".to_owned(),
         TroubleKind::Container => "its container can't be made".to_owned(),
         TroubleKind::Program => "its program can't be started".to_owned(),
@@ -19,6 +21,7 @@ pub(super) fn of_trouble(trouble: &Trouble) -> String {
         TroubleKind::ExitCode(78) => "its configuration is wrong (exit code 78)".to_owned(),
         TroubleKind::ExitCode(code) => format!("it ended with exit code {code}"),
         TroubleKind::Signal(signal) => format!("signal {signal} killed it"),
+        TroubleKind::Alone => "it ended beside a container that runs on".to_owned(),
         TroubleKind::Deadline => "it took longer than its deadline".to_owned(),
         TroubleKind::Unknown => "it is gone, and nobody saw how it ended".to_owned(),
     };
@@ -45,14 +48,27 @@ pub(super) fn of_failure(part: &Part, trouble: Option<&Trouble>) -> String {
     }
 }
 
-/// Whether a Job that failed of it may be replaced: it is not the worker's own doing.
+/// Whether a Job that failed of it may be replaced: it is not the worker's own doing, or its Job could not try again.
 pub(super) fn can_pass(trouble: Option<&Trouble>) -> bool {
     trouble.is_some_and(|trouble| {
         matches!(
             trouble.kind,
-            TroubleKind::Evicted | TroubleKind::NodeLost | TroubleKind::Unknown
+            TroubleKind::Evicted
+                | TroubleKind::NodeLost
+                | TroubleKind::Alone
+                | TroubleKind::Unknown
         )
     })
+}
+
+/// Whether it waits to be admitted, which may take any time and is nobody's fault.
+pub(super) fn is_queued(trouble: Option<&Trouble>) -> bool {
+    trouble.is_some_and(|trouble| trouble.kind == TroubleKind::Suspended)
+}
+
+/// Whether a reason tells of a Job that waits to be admitted.
+pub(super) fn says_queued(reason: &str) -> bool {
+    reason.starts_with("queued:")
 }
 
 /// Whether a process can't come up as long as it lasts.
@@ -60,6 +76,7 @@ pub(super) fn keeps_from_starting(trouble: &Trouble) -> bool {
     matches!(
         trouble.kind,
         TroubleKind::Image
+            | TroubleKind::NoPod
             | TroubleKind::Unschedulable
             | TroubleKind::Container
             | TroubleKind::Program

@@ -273,7 +273,7 @@ impl Launcher for KubernetesLauncher {
             let pod_name = pod.name_any();
             let doing = format!("read the log of pod {pod_name}");
             let params = LogParams {
-                container: Some(job::CONTAINER.to_owned()),
+                container: Some(status::container_name(&pod).to_owned()),
                 // Without `limitBytes`, which would cut the newest lines.
                 tail_lines: Some(lines.into()),
                 previous: status::has_restarted(&pod),

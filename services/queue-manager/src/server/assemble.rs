@@ -322,6 +322,10 @@ fn kubernetes_settings(config: &Config) -> anyhow::Result<KubernetesSettings> {
             .map(|name| name.as_str().to_owned()),
         job: JobSettings {
             instance: jobs.k8s_instance.as_str().to_owned(),
+            queue_name: jobs
+                .k8s_queue_name
+                .as_ref()
+                .map(|name| name.as_str().to_owned()),
             config_maps: vec![jobs.k8s_config_map.as_str().to_owned()],
             secrets: vec![jobs.k8s_secret.as_str().to_owned()],
             kafka_ca: jobs.k8s_kafka_ca.as_ref().map(key),
@@ -339,6 +343,9 @@ fn heal_settings(config: &HealConfig) -> HealSettings {
         max_relaunches: config.max_relaunches.get(),
         silent_after: config.stalled_after_secs.duration(),
         stop_grace: config.stop_grace_secs.duration(),
+        start_limit: config.start_limit_secs.duration(),
+        quota_limit: config.quota_limit_secs.duration(),
+        schedule_limit: config.schedule_limit_secs.duration(),
         topics_kept: config.keep_topics_secs.duration(),
         ..HealSettings::default()
     }

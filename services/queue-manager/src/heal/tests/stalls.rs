@@ -4,10 +4,11 @@ use super::*;
 
 #[test]
 fn a_job_that_can_not_start_is_stalled_and_then_given_up() {
-    use TroubleKind::{Container, Image, Unschedulable};
+    use TroubleKind::{Container, Image, NoPod, Unschedulable};
     for (kind, words, limit) in [
         (Image, "its image can't be pulled: x", 900),
         (Container, "its container can't be made: x", 900),
+        (NoPod, "no pod of it is made: x", 3_600),
         (Unschedulable, "no node takes it: x", 3_600),
     ] {
         let mut workflow = workflow(1);
@@ -36,6 +37,60 @@ fn a_job_that_can_not_start_is_stalled_and_then_given_up() {
             "it keeps no place"
         );
     }
+}
+
+#[test]
+fn a_suspended_job_is_queued_without_limit() {
+    const QUEUED: &str = "queued: the Job is suspended";
+    let mut workflow = workflow(1);
+    look(&mut workflow, 0, &[]);
+    let suspended = |job| troubled(job, TroubleKind::Suspended, "the Job is suspended");
+    let loader = job(&workflow, LOADER, JobPhase::Pending);
+    let writer = job(&workflow, WRITER, JobPhase::Pending);
+    let both = [suspended(loader.clone()), suspended(writer.clone())];
+    for secs in [1, 1_000, 1_000_000] {
+        assert_eq!(look(&mut workflow, secs, &both), []);
+        for part in [LOADER, WRITER] {
+            assert_eq!(status(&workflow, part), Status::Starting);
+            assert_eq!(reason(&workflow, part), QUEUED);
+        }
+    }
+    // The writer is admitted before its loader, and waits as long.
+    let mut feed = Feed::new();
+    let admitted = JobStatus {
+        alive: 1,
+        ..job(&workflow, WRITER, JobPhase::Running)
+    };
+    let one = [suspended(loader.clone()), admitted.clone()];
+    look(&mut workflow, 1_000_001, &one);
+    for secs in [1_000_002, 3_000_000] {
+        feed.secs = secs - 2;
+        feed.say(&mut workflow, event(WRITER, 1, EventKind::Started));
+        assert_eq!(look(&mut workflow, secs, &one), []);
+        assert_eq!(status(&workflow, WRITER), Status::Running);
+        assert_eq!(
+            reason(&workflow, WRITER),
+            "it waits for its loader, whose Job is queued"
+        );
+    }
+    let all = [
+        JobStatus {
+            alive: 1,
+            ..job(&workflow, LOADER, JobPhase::Running)
+        },
+        admitted.clone(),
+    ];
+    look(&mut workflow, 3_000_003, &all);
+    assert_eq!(workflow.part(LOADER).unwrap().reason, None);
+    assert_eq!(workflow.part(WRITER).unwrap().reason, None);
+    // A loader that ran is put back into its queue.
+    feed.secs = 3_000_004;
+    feed.say(&mut workflow, event(LOADER, 1, EventKind::Started));
+    let back = suspended(job(&workflow, LOADER, JobPhase::Running));
+    look(&mut workflow, 3_000_005, &[back.clone(), admitted.clone()]);
+    assert_eq!(reason(&workflow, LOADER), QUEUED);
+    assert_eq!(look(&mut workflow, 3_900_000, &[back, admitted]), []);
+    assert_eq!(status(&workflow, LOADER), Status::Starting);
 }
 
 #[test]

@@ -16,6 +16,7 @@ const QUEUE_ID: &str = "streamforge/queue-id";
 const RUN: &str = "streamforge/run";
 const ATTEMPT: &str = "streamforge/attempt";
 const TELEMETRY_ID: &str = "streamforge/telemetry-id";
+const TARGET: &str = "app.kubernetes.io/name";
 
 /// What labels and annotations of ours begin with: operators can't set these.
 pub(super) const RESERVED_PREFIXES: [&str; 4] = [
@@ -79,6 +80,12 @@ impl Identity {
     }
 }
 
+/// The service that a Job or pod is of, as its label says.
+pub(super) fn target(metadata: &ObjectMeta) -> Option<&str> {
+    let labels = metadata.labels.as_ref()?;
+    labels.get(TARGET).map(String::as_str)
+}
+
 /// Labels of a Job and its pods.
 pub(super) fn labels(spec: &JobSpec, instance: &str) -> BTreeMap<String, String> {
     [
@@ -87,7 +94,7 @@ pub(super) fn labels(spec: &JobSpec, instance: &str) -> BTreeMap<String, String>
         ("run", spec.run.to_string()),
         ("attempt", spec.attempt.to_string()),
         ("telemetry_id", label_value(&spec.telemetry_id)),
-        ("app.kubernetes.io/name", label_value(&spec.target)),
+        (TARGET, label_value(&spec.target)),
         ("app.kubernetes.io/instance", label_value(instance)),
         (
             "app.kubernetes.io/version",

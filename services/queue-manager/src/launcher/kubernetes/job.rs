@@ -28,8 +28,10 @@ use super::{
 };
 use crate::launcher::JobSpec;
 
-/// The container of a worker's pod.
-pub(super) const CONTAINER: &str = "worker";
+/// The container of a worker's pod in Jobs of older releases; now it is named after its target.
+pub(super) const OLD_CONTAINER: &str = "worker";
+/// By which Kueue knows the queue of a Job.
+const QUEUE_NAME: &str = "kueue.x-k8s.io/queue-name";
 /// Exit codes that no retry can mend: `EX_SOFTWARE` and `EX_CONFIG`, docs/protocol.md.
 pub(super) const FINAL_EXIT_CODES: [i32; 2] = [70, 78];
 /// Pods that may fail and be replaced. Evicted ones are free.
@@ -47,6 +49,8 @@ const SHORTEST_TERMINATION: Duration = Duration::from_secs(30);
 pub struct JobSettings {
     /// Tells installations in one namespace apart: label `app.kubernetes.io/instance`, by which Jobs are found again.
     pub instance: String,
+    /// The queue of Kueue that admits the Jobs: label `kueue.x-k8s.io/queue-name` of each, and not of its pods.
+    pub queue_name: Option<String>,
     /// ConfigMaps whose keys become variables of every worker: brokers, URLs.
     pub config_maps: Vec<String>,
     /// Secrets whose keys become variables of every worker: users, passwords.
@@ -69,6 +73,7 @@ impl Default for JobSettings {
     fn default() -> Self {
         Self {
             instance: "streamforge".to_owned(),
+            queue_name: None,
             config_maps: Vec::new(),
             secrets: Vec::new(),
             kafka_ca: None,
@@ -102,9 +107,14 @@ pub fn job(spec: &JobSpec, settings: &JobSettings) -> Job {
         annotations: Some(annotations),
         ..ObjectMeta::default()
     };
+    let mut own_labels = metadata.labels.clone();
+    if let (Some(labels), Some(queue)) = (&mut own_labels, &settings.queue_name) {
+        labels.insert(QUEUE_NAME.to_owned(), queue.clone());
+    }
     Job {
         metadata: ObjectMeta {
             name: Some(spec.name.clone()),
+            labels: own_labels,
             ..metadata.clone()
         },
         spec: Some(BatchJobSpec {
@@ -115,7 +125,7 @@ pub fn job(spec: &JobSpec, settings: &JobSettings) -> Job {
             active_deadline_seconds: spec
                 .deadline
                 .map(|deadline| i64::try_from(deadline.as_secs().max(1)).unwrap_or(i64::MAX)),
-            pod_failure_policy: Some(failure_policy()),
+            pod_failure_policy: Some(failure_policy(&spec.target)),
             // Two pods of one worker would write twice: the next one waits until the last is gone, not only told to go.
             pod_replacement_policy: Some("Failed".to_owned()),
             template: PodTemplateSpec {
@@ -129,13 +139,13 @@ pub fn job(spec: &JobSpec, settings: &JobSettings) -> Job {
 }
 
 /// The first rule that fits counts: an exit code that is final is final on an evicted pod, too.
-fn failure_policy() -> PodFailurePolicy {
+fn failure_policy(container: &str) -> PodFailurePolicy {
     PodFailurePolicy {
         rules: vec![
             PodFailurePolicyRule {
                 action: "FailJob".to_owned(),
                 on_exit_codes: Some(PodFailurePolicyOnExitCodesRequirement {
-                    container_name: Some(CONTAINER.to_owned()),
+                    container_name: Some(container.to_owned()),
                     operator: "In".to_owned(),
                     values: FINAL_EXIT_CODES.to_vec(),
                 }),
@@ -188,7 +198,7 @@ fn pod(spec: &JobSpec, settings: &JobSettings, additions: Additions) -> PodSpec 
         priority_class_name: additions.priority_class_name,
         service_account_name: additions.service_account_name,
         containers: vec![Container {
-            name: CONTAINER.to_owned(),
+            name: spec.target.clone(),
             image: Some(spec.image.clone()),
             image_pull_policy: additions
                 .image_pull_policy

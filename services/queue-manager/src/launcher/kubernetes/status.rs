@@ -18,7 +18,10 @@ use k8s_openapi::{
 use kube::ResourceExt;
 use streamforge_utils::protocol::TimestampMs;
 
-use super::identity::Identity;
+use super::{
+    identity::{self, Identity},
+    job::OLD_CONTAINER,
+};
 use crate::launcher::{JobPhase, JobStatus, Trouble, TroubleKind};
 
 mod pod;
@@ -117,6 +120,17 @@ pub(super) fn sort_by_age(pods: &mut [&Pod]) {
     });
 }
 
+/// The worker's container among those of a pod. It bears the target's name; in Jobs of older releases another.
+pub(super) fn container_name(pod: &Pod) -> &str {
+    let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice());
+    identity::target(&pod.metadata)
+        .filter(|target| {
+            let mut containers = containers.unwrap_or_default().iter();
+            containers.any(|container| container.name == *target)
+        })
+        .unwrap_or(OLD_CONTAINER)
+}
+
 /// Its container waits to be started again, so that what it said stands in the log of the one before.
 pub(super) fn has_restarted(pod: &Pod) -> bool {
     pod::has_restarted(pod)
@@ -140,15 +154,21 @@ fn of(job: &Job, pods: &[&Pod], seen: &Seen, now: TimestampMs) -> Option<JobStat
     // Pods of earlier tries may be gone. Jobs and pods are heard of one by one: for a moment one may be counted twice.
     let starts = started.max(count(status.failed) + count(status.succeeded) + running);
     let end = End::of(job);
-    let phase = match &end {
-        Some(End::Succeeded(_)) => JobPhase::Succeeded,
-        Some(End::Failed(_)) => JobPhase::Failed,
-        None if starts == 0 => JobPhase::Pending,
-        None => JobPhase::Running,
+    let alone = pods.iter().rev().find_map(|pod| pod::ended_alone(pod, now));
+    let phase = match (&end, alone) {
+        (Some(End::Succeeded(_)), _) => JobPhase::Succeeded,
+        (Some(End::Failed(_)), _) => JobPhase::Failed,
+        // Its pod goes on without its worker, and the Job waits for it.
+        (None, Some(ended)) => ended,
+        (None, None) if starts == 0 => JobPhase::Pending,
+        (None, None) => JobPhase::Running,
     };
     let trouble = match &end {
         Some(End::Succeeded(_)) => None,
+        None if phase == JobPhase::Succeeded => None,
         Some(End::Failed(condition)) => Some(failure(job, condition, &pods, now)),
+        // Its pods are ended by whoever suspended it.
+        None if is_suspended(job) => Some(suspended()),
         None => pods
             .iter()
             .rev()
@@ -292,21 +312,26 @@ fn failure(job: &Job, condition: &JobCondition, pods: &[&Pod], now: TimestampMs)
     }
 }
 
+fn is_suspended(job: &Job) -> bool {
+    job.spec.as_ref().and_then(|spec| spec.suspend) == Some(true)
+}
+
+fn suspended() -> Trouble {
+    Trouble {
+        kind: TroubleKind::Suspended,
+        message: "the Job is suspended until its queue admits it".to_owned(),
+    }
+}
+
 /// What keeps a Job from making a pod.
 fn without_pods(job: &Job, pods: &[&Pod], seen: &Seen, now: TimestampMs) -> Option<Trouble> {
     let status = job.status.clone().unwrap_or_default();
-    if job.spec.as_ref().and_then(|spec| spec.suspend) == Some(true) {
-        return Some(Trouble {
-            kind: TroubleKind::Unschedulable,
-            message: "the Job is suspended".to_owned(),
-        });
-    }
     let waits = seen.without_since.unwrap_or(now);
     let waits = now.as_millis() - waits.as_millis();
     let has_none = pods.is_empty() && status.active.unwrap_or(0) == 0;
     (has_none && waits > POD_WITHIN_MS && job.metadata.deletion_timestamp.is_none()).then(|| {
         Trouble {
-            kind: TroubleKind::Container,
+            kind: TroubleKind::NoPod,
             message: format!(
                 "no pod was made within {} s, a quota, an admission rule or a missing service account may keep it: kubectl describe job {}",
                 POD_WITHIN_MS / 1000,

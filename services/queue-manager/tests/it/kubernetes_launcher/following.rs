@@ -259,3 +259,38 @@ async fn a_missing_right_to_watch_is_named() {
     let error = launcher.ready().await.unwrap_err();
     assert!(matches!(error, LaunchError::Refused(_)), "{error:?}");
 }
+
+#[tokio::test]
+async fn a_worker_that_ended_beside_a_sidecar_is_noticed() {
+    let (server, launcher) = ready().await;
+    launcher.launch(&spec()).await.unwrap();
+    server.pod(LOADER).runs();
+    server
+        .pod(LOADER)
+        .ends_beside_a_sidecar(137, "OOMKilled", 60);
+    let job = until_job(&launcher, |job| job.phase == JobPhase::Failed).await;
+    assert_eq!((kind(&job), job.alive), (Some(TroubleKind::Alone), 1));
+    assert!(job.trouble.unwrap().message.contains("memory"));
+    // The next of its name comes once it is gone with its pod.
+    launcher.delete(LOADER).await.unwrap();
+    until(&launcher, <[_]>::is_empty).await;
+    let next = JobSpec {
+        attempt: 2,
+        ..spec()
+    };
+    assert_eq!(launcher.launch(&next).await, Ok(Launched::New));
+    server.pod(LOADER).ends_beside_a_sidecar(0, "Completed", 0);
+    let job = until_job(&launcher, |job| job.phase == JobPhase::Succeeded).await;
+    assert_eq!((job.alive, job.trouble), (1, None));
+}
+
+#[tokio::test]
+async fn a_job_that_waits_for_its_queue_blames_no_node() {
+    let (server, launcher) = ready().await;
+    server.suspends_jobs(true);
+    launcher.launch(&spec()).await.unwrap();
+    let job = until_job(&launcher, |job| kind(job) == Some(TroubleKind::Suspended)).await;
+    assert_eq!((job.phase, job.alive), (JobPhase::Pending, 0));
+    server.resume(LOADER);
+    until_job(&launcher, |job| job.alive == 1 && job.trouble.is_none()).await;
+}

@@ -13,7 +13,7 @@ use tokio_tungstenite::{
     tungstenite::{self, Message, client::IntoClientRequest},
 };
 
-use super::rig::{READ, Rig, Settings};
+use super::rig::{FULL, READ, Rig, Settings};
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 

@@ -57,6 +57,31 @@ fn probes_ask_where_the_worker_listens() {
 }
 
 #[test]
+fn a_worker_is_named_after_its_target() {
+    let job = job(&spec(&[]), &JobSettings::default()).spec.unwrap();
+    assert_eq!(
+        job.template.spec.unwrap().containers[0].name,
+        "arango-candles"
+    );
+    let rules = job.pod_failure_policy.unwrap().rules;
+    let codes = rules[0].on_exit_codes.as_ref().unwrap();
+    assert_eq!(codes.container_name.as_deref(), Some("arango-candles"));
+}
+
+#[test]
+fn kueue_is_told_its_queue_by_the_job_alone() {
+    let settings = JobSettings {
+        queue_name: Some("night".to_owned()),
+        ..JobSettings::default()
+    };
+    let job = job(&spec(&[]), &settings);
+    let key = "kueue.x-k8s.io/queue-name";
+    assert_eq!(job.metadata.labels.unwrap()[key], "night");
+    let template = job.spec.unwrap().template.metadata.unwrap();
+    assert!(!template.labels.unwrap().contains_key(key));
+}
+
+#[test]
 fn a_pod_outlasts_the_grace_of_its_worker() {
     let cases = [
         (&[][..], 25, 35),

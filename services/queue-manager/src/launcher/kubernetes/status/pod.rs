@@ -9,14 +9,20 @@ use streamforge_utils::protocol::TimestampMs;
 
 use super::{created, is_alive, phase};
 use crate::launcher::{
-    Trouble, TroubleKind,
-    kubernetes::job::{CONTAINER, FINAL_EXIT_CODES},
+    JobPhase, Trouble, TroubleKind,
+    kubernetes::{
+        identity,
+        job::{FINAL_EXIT_CODES, OLD_CONTAINER},
+    },
 };
 
 /// A container that is not made for so long after its node was chosen waits for a volume or the network.
 const CONTAINER_WITHIN_MS: i64 = 120_000;
 /// A pod that is not gone so long after it should be is on a node that does not answer.
 const OVERDUE_MS: i64 = 30_000;
+/// A pod whose worker has ended for so long is kept by another container, and ends no more by itself: sidecars of
+/// Kubernetes' own kind are ended within that.
+const ALONE_MS: i64 = 30_000;
 /// Most characters of a log in a message.
 const SAID_MAX: usize = 400;
 
@@ -34,12 +40,52 @@ pub(super) fn has_restarted(pod: &Pod) -> bool {
     })
 }
 
+/// How its worker ended, where another container keeps the pod from ending: neither does its Job end then, nor does it
+/// try again. None while the pod may still end by itself.
+pub(super) fn ended_alone(pod: &Pod, now: TimestampMs) -> Option<JobPhase> {
+    let end = left_alone(pod)?;
+    match end.exit_code {
+        0 => Some(JobPhase::Succeeded),
+        code if FINAL_EXIT_CODES.contains(&code) => Some(JobPhase::Failed),
+        _ => {
+            let since = end.finished_at.as_ref().map(|at| created(Some(at)));
+            let since = since.map_or(0, TimestampMs::as_millis);
+            (now.as_millis() - since >= ALONE_MS).then_some(JobPhase::Failed)
+        }
+    }
+}
+
+/// How its worker ended, if other containers run on and nobody ends them.
+fn left_alone(pod: &Pod) -> Option<&ContainerStateTerminated> {
+    let is_ending = pod.metadata.deletion_timestamp.is_some() || disrupted(pod).is_some();
+    if !is_alive(pod) || is_ending {
+        return None;
+    }
+    state(pod)?.terminated.as_ref()
+}
+
+/// What its worker ended with, while the pod goes on. What a new Job may mend is of a kind of its own.
+fn alone(pod: &Pod) -> Option<Found> {
+    let end = left_alone(pod).filter(|end| end.exit_code != 0)?;
+    let (kind, message) = ended(end);
+    let kind = match kind {
+        TroubleKind::ExitCode(code) if FINAL_EXIT_CODES.contains(&code) => kind,
+        _ => TroubleKind::Alone,
+    };
+    let message = format!(
+        "{message}; another container of the pod runs on, so that its Job does not try again"
+    );
+    Some((kind, message))
+}
+
 /// What is wrong with it, if anything is.
 pub(super) fn trouble(pod: &Pod, now: TimestampMs) -> Option<Trouble> {
     let found = match phase(pod) {
         "Succeeded" => None,
         "Failed" => Some(failed(pod)),
-        _ => lost(pod, now).or_else(|| waiting(pod, now)),
+        _ => lost(pod, now)
+            .or_else(|| alone(pod))
+            .or_else(|| waiting(pod, now)),
     };
     let (kind, message) = found?;
     let node = pod
@@ -301,6 +347,10 @@ fn waiting(pod: &Pod, now: TimestampMs) -> Option<Found> {
 fn unschedulable(pod: &Pod) -> Option<Found> {
     let scheduled = condition(pod, "PodScheduled").filter(|it| it.status == "False")?;
     let message = scheduled.message.as_deref().unwrap_or("nothing says why");
+    if scheduled.reason.as_deref() == Some("SchedulingGated") {
+        let message = format!("it is not admitted to the scheduler yet: {message}");
+        return Some((TroubleKind::Suspended, message));
+    }
     Some((
         TroubleKind::Unschedulable,
         format!("no node takes it: {message}"),
@@ -339,5 +389,8 @@ fn state(pod: &Pod) -> Option<&ContainerState> {
 
 fn container(pod: &Pod) -> Option<&ContainerStatus> {
     let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
-    statuses.iter().find(|status| status.name == CONTAINER)
+    let named = |name: &str| statuses.iter().find(|status| status.name == name);
+    identity::target(&pod.metadata)
+        .and_then(named)
+        .or_else(|| named(OLD_CONTAINER))
 }

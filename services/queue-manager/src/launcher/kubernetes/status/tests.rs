@@ -2,6 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod beside;
 mod trouble;
 
 const NOW: &str = "2024-08-01T12:00:00Z";
@@ -311,11 +312,24 @@ fn a_job_that_gets_no_pod_says_so_after_a_while() {
     assert_eq!(later(&mut memory, &job, &[], 0).trouble, None);
     assert_eq!(later(&mut memory, &job, &[], 60).trouble, None);
     let trouble = later(&mut memory, &job, &[], 61).trouble.unwrap();
-    assert_eq!(trouble.kind, TroubleKind::Container);
+    assert_eq!(trouble.kind, TroubleKind::NoPod);
     assert!(trouble.message.contains("kubectl describe job job-a"));
     job.spec.as_mut().unwrap().suspend = Some(true);
-    let trouble = one(job, vec![]).trouble.unwrap();
-    assert_eq!(trouble.kind, TroubleKind::Unschedulable);
+    let trouble = one(job.clone(), vec![]).trouble.unwrap();
+    assert_eq!(trouble.kind, TroubleKind::Suspended);
+    // It ran, and was put back: its pods are ended for that.
+    let drained = disrupted(exited(143), "PreemptionByScheduler");
+    let found = one(job, vec![pod(1, drained)]);
+    assert_eq!(found.phase, JobPhase::Running);
+    assert_eq!(found.trouble.unwrap().kind, TroubleKind::Suspended);
+}
+
+#[test]
+fn a_pod_behind_a_scheduling_gate_blames_no_node() {
+    let mut status = scheduled("False", "Scheduling is blocked", NOW);
+    status["conditions"][0]["reason"] = json!("SchedulingGated");
+    let found = one(job(json!({"active": 1})), vec![pod(1, status)]);
+    assert_eq!(found.trouble.unwrap().kind, TroubleKind::Suspended);
 }
 
 #[test]
