@@ -17,8 +17,6 @@ pub use topics::{TopicError, TopicSpec, Topics};
 
 use crate::config::KafkaConfig;
 
-/// What the broker may be asked for at a time by a data consumer, and what is kept of it, in KiB (8 MiB).
-pub const DATA_PREFETCH_KIB: u32 = 8 * 1024;
 /// What a data producer may hold that is not acknowledged yet, in KiB (16 MiB).
 pub const DATA_PRODUCER_QUEUE_KIB: u32 = 16 * 1024;
 /// The largest batch of records before compression, in bytes: about 600 candles. It bounds what compressing costs in
@@ -28,6 +26,46 @@ pub const DATA_BATCH_BYTES: u32 = 262_144;
 const GAPLESS: &str = "enable.gapless.guarantee";
 /// Both for commands and events, in KiB.
 pub const CONTROL_QUEUE_KIB: u32 = 256;
+
+/// How much a consumer asks for at a time, and how much of it it keeps.
+///
+/// What is asked for is counted compressed, and librdkafka inflates whole answers: candles grow to five times as much,
+/// those of a symbol without trades to twenty. What is kept is counted inflated, but is checked only before the next
+/// request. So what bounds memory is what is asked for. Each broker is asked by a thread of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FetchSizes {
+    /// Of one partition in one answer, compressed, in bytes; at least one batch comes in any case.
+    pub partition_bytes: u32,
+    /// Of all partitions in one answer, compressed, in bytes. librdkafka asks for no less than 1,000,000.
+    pub response_bytes: u32,
+    /// Kept records from which on nothing more is asked for, inflated, in KiB.
+    pub queue_kib: u32,
+}
+
+impl FetchSizes {
+    /// For records: measured, see docs/performance.md.
+    pub const DATA: Self = Self {
+        partition_bytes: 64 * 1024,
+        response_bytes: 1024 * 1024,
+        queue_kib: 1024,
+    };
+
+    /// As [`Self::DATA`], with another queue.
+    pub const fn with_queue(queue_kib: u32) -> Self {
+        Self {
+            queue_kib,
+            ..Self::DATA
+        }
+    }
+
+    /// Sets them.
+    pub fn apply(self, config: &mut ClientConfig) {
+        config
+            .set("fetch.message.max.bytes", self.partition_bytes.to_string())
+            .set("fetch.max.bytes", self.response_bytes.to_string())
+            .set("queued.max.messages.kbytes", self.queue_kib.to_string());
+    }
+}
 
 /// What every client needs to reach the brokers. `client_id` names it in the broker's logs.
 pub fn client_config(kafka: &KafkaConfig, client_id: &str) -> ClientConfig {
@@ -54,12 +92,13 @@ pub fn client_config(kafka: &KafkaConfig, client_id: &str) -> ClientConfig {
 
 /// What a consumer needs besides: it never creates topics, commits nothing by itself, and a position that the
 /// broker no longer has is an error, not a jump. It reads uncommitted records: StreamForge writes no transactions, and an
-/// open one of another client would stop a consumer that waits for its end.
+/// open one of another client would stop a consumer that waits for its end. It keeps `queue_kib` KiB of what it fetched,
+/// and fetches as [`FetchSizes::DATA`] says.
 pub fn consumer_config(
     kafka: &KafkaConfig,
     client_id: &str,
     group_id: &str,
-    prefetch_kib: u32,
+    queue_kib: u32,
 ) -> ClientConfig {
     let mut config = client_config(kafka, client_id);
     config
@@ -75,16 +114,8 @@ pub fn consumer_config(
         .set(
             "heartbeat.interval.ms",
             (kafka.session_timeout_ms / 3).clamp(1, 3_000).to_string(),
-        )
-        .set("queued.max.messages.kbytes", prefetch_kib.to_string())
-        .set(
-            "fetch.message.max.bytes",
-            (prefetch_kib * 1024 / 2).to_string(),
-        )
-        .set(
-            "fetch.max.bytes",
-            (prefetch_kib * 1024).max(1_048_576).to_string(),
         );
+    FetchSizes::with_queue(queue_kib).apply(&mut config);
     config
 }
 
@@ -236,6 +267,19 @@ mod tests {
         let kafka = kafka(&[("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092")]);
         let config = consumer_config(&kafka, "test", "wf-test", CONTROL_QUEUE_KIB);
         assert_eq!(config.get("isolation.level"), Some("read_uncommitted"));
+    }
+
+    #[test]
+    fn a_larger_queue_asks_for_no_more_at_a_time() {
+        let config = kafka(&[("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092")]);
+        for queue_kib in [64, 1024, 65_536] {
+            let config = consumer_config(&config, "test", "wf-x", queue_kib);
+            let bytes = |name| config.get(name).unwrap().parse::<u32>().unwrap();
+            assert_eq!(bytes("queued.max.messages.kbytes"), queue_kib);
+            // Inflated twentyfold, eight partitions of this are what a worker of 64 MiB has room for.
+            assert!(bytes("fetch.message.max.bytes") <= 65_536);
+            assert!(bytes("fetch.max.bytes") <= 1_048_576);
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use streamforge_utils::{
     config::{
         ConfigError, Faults, KafkaConfig, OpsConfig, QueueConfig, Reader, Section, Variable, Vars,
     },
+    kafka::FetchSizes,
     protocol::{self, Interval, WorkflowKind},
 };
 
@@ -35,6 +36,8 @@ pub struct Config {
     pub writer: WriterConfig,
     /// Of the candles, from `TYPE`.
     pub interval: Interval,
+    /// How much is asked of a broker at a time. No variable sets it; measurements try others.
+    pub fetch: FetchSizes,
 }
 
 impl Config {
@@ -70,6 +73,7 @@ impl Config {
             arango,
             writer,
             interval,
+            fetch: FetchSizes::DATA,
         })
     }
 

@@ -13,8 +13,11 @@ use std::{
     time::Duration,
 };
 
-use rdkafka::{error::KafkaError, message::OwnedMessage};
-use streamforge_utils::{config::KafkaConfig, kafka};
+use rdkafka::{ClientConfig, error::KafkaError, message::OwnedMessage};
+use streamforge_utils::{
+    config::KafkaConfig,
+    kafka::{self, FetchSizes},
+};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     time::Instant,
@@ -147,6 +150,8 @@ pub struct Settings {
     pub max_bytes_on_the_way: usize,
     /// How long a broker may be away.
     pub retry_deadline: Duration,
+    /// How much is asked for at a time.
+    pub fetch: FetchSizes,
 }
 
 /// What the writer asks of the thread.
@@ -158,6 +163,24 @@ enum Request {
     /// The same; no answer if it came too late.
     CommitAndWait(u64, Vec<Commit>, oneshot::Sender<Result<(), KafkaError>>),
     Close(oneshot::Sender<()>),
+}
+
+/// How librdkafka reads for a writer.
+pub fn client_config(
+    kafka: &KafkaConfig,
+    client_id: &str,
+    group_id: &str,
+    fetch: FetchSizes,
+) -> ClientConfig {
+    let mut config = kafka::consumer_config(kafka, client_id, group_id, fetch.queue_kib);
+    fetch.apply(&mut config);
+    config
+        .set("partition.assignment.strategy", "range,roundrobin")
+        // Small records take more room in librdkafka's queue than their bytes, which is all that it counts.
+        .set("queued.min.messages", "10000")
+        // How soon a queue that was full is filled again (default 1 s, far longer than a writer takes to empty it).
+        .set("fetch.queue.backoff.ms", "5");
+    config
 }
 
 /// A member of the group. Dropped, it leaves the group in the background.
@@ -182,19 +205,8 @@ impl Consumer {
     ) -> Result<Self, ConsumeError> {
         let (to_writer, events) = mpsc::unbounded_channel();
         let (requests, from_writer) = std_mpsc::channel();
-        let mut config = kafka::consumer_config(
-            kafka,
-            client_id,
-            &settings.group_id,
-            kafka::DATA_PREFETCH_KIB,
-        );
-        config
-            .set("partition.assignment.strategy", "range,roundrobin")
-            // Small records take more room in librdkafka's queue than their bytes, which is all that it counts.
-            .set("queued.min.messages", "10000")
-            // How soon a queue that was full is filled again (default 1 s, as long as a writer takes to empty it).
-            .set("fetch.queue.backoff.ms", "50")
-            .set("statistics.interval.ms", "5000");
+        let mut config = client_config(kafka, client_id, &settings.group_id, settings.fetch);
+        config.set("statistics.interval.ms", "5000");
         let refused = |reason: String| ConsumeError::Refused {
             topic: settings.topic.clone(),
             reason,

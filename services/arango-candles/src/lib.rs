@@ -68,7 +68,12 @@ pub async fn run(args: impl Iterator<Item = OsString>, vars: Vars) -> ExitCode {
         Ok(config) => config,
         Err(error) => return ABOUT.refuse(&error),
     };
-    logging::init(&config.ops, vars.contains_key("NO_COLOR"));
+    run_config(config, vars.contains_key("NO_COLOR")).await
+}
+
+/// Runs the worker to its exit code, once it is known what it is to do.
+pub async fn run_config(config: Config, no_color: bool) -> ExitCode {
+    logging::init(&config.ops, no_color);
     info!(version = ABOUT.version, ?config, "Starting {SERVICE}");
     let registry = Registry::new();
     let metrics = match Metrics::register(&registry) {
@@ -177,6 +182,7 @@ fn join(config: &Config, metrics: &Metrics) -> Result<Consumer, consume::Consume
         // What is on its way, and as much again as one batch to fill the next.
         max_bytes_on_the_way: writer.batch_max_bytes * (writer.in_flight + 2),
         retry_deadline: config.ops.retry_deadline(),
+        fetch: config.fetch,
     };
     Consumer::join(
         &config.kafka,

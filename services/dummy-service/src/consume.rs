@@ -14,7 +14,7 @@ use rdkafka::{
     types::RDKafkaErrorCode,
 };
 use streamforge_utils::{
-    kafka::{self, KafkaContext, Topics, headers},
+    kafka::{self, FetchSizes, KafkaContext, Topics, headers},
     latency::Latencies,
     protocol::{EOS, EOS_VALUE, End, InterruptReason, Marker, SEQ, TimestampMs, Verdict},
     telemetry::Progress,
@@ -31,11 +31,6 @@ use crate::{
     tally::{Body, Numbering, Tally},
 };
 
-/// What is kept of what was fetched, in KiB, as it is after decompression.
-const PREFETCH_KIB: u32 = 2 * 1024;
-/// What a partition may send at a time, in bytes: compressed, and candles shrink to a fifth. With 2 MiB a reader that came
-/// late to half a million candles grew to 58 MiB.
-const FETCH_BYTES: &str = "262144";
 /// How long a partition is left alone once enough is kept, in ms. The default of a second makes a reader that is behind
 /// wait most of its time.
 const FULL_BACKOFF_MS: &str = "5";
@@ -91,13 +86,16 @@ fn assigned(
 ) -> Result<StreamConsumer<KafkaContext>, KafkaError> {
     let group = config.group_id();
     let client_id = config.queue.producer_id(SERVICE);
-    let consumer: StreamConsumer<KafkaContext> =
-        kafka::consumer_config(&config.kafka, &client_id, &group, PREFETCH_KIB)
-            // What is deleted before it was read shows as a hole, and the rest is read all the same.
-            .set("auto.offset.reset", "earliest")
-            .set("fetch.message.max.bytes", FETCH_BYTES)
-            .set("fetch.queue.backoff.ms", FULL_BACKOFF_MS)
-            .create_with_context(KafkaContext::default())?;
+    let consumer: StreamConsumer<KafkaContext> = kafka::consumer_config(
+        &config.kafka,
+        &client_id,
+        &group,
+        FetchSizes::DATA.queue_kib,
+    )
+    // What is deleted before it was read shows as a hole, and the rest is read all the same.
+    .set("auto.offset.reset", "earliest")
+    .set("fetch.queue.backoff.ms", FULL_BACKOFF_MS)
+    .create_with_context(KafkaContext::default())?;
     let mut list = TopicPartitionList::new();
     for partition in 0..partitions {
         list.add_partition_offset(topic, partition, Offset::Beginning)?;

@@ -18,7 +18,7 @@ use rdkafka::{
 };
 use streamforge_utils::{
     config::KafkaConfig,
-    kafka::{self, KafkaContext, TopicError, Topics},
+    kafka::{self, FetchSizes, KafkaContext, TopicError, Topics},
     protocol::{Event, TimestampMs},
 };
 use tokio::task::spawn_blocking;
@@ -27,8 +27,12 @@ use crate::{SERVICE, state::Position};
 
 /// How long one request to the brokers may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// What is fetched ahead, in KiB: some thousands of events.
-const PREFETCH_KIB: u32 = 4 * 1_024;
+/// What is fetched ahead: some thousands of events. More at a time than a worker may: it has memory for it.
+const FETCH: FetchSizes = FetchSizes {
+    partition_bytes: 2 * 1_024 * 1_024,
+    response_bytes: 4 * 1_024 * 1_024,
+    queue_kib: 4 * 1_024,
+};
 
 /// Why the feed ended.
 #[derive(Debug, thiserror::Error)]
@@ -92,10 +96,11 @@ impl Feed {
             .partitions(topic)
             .await?
             .ok_or_else(|| FeedError::NoTopic(topic.to_owned()))?;
-        let consumer: StreamConsumer<KafkaContext> =
-            kafka::consumer_config(kafka, SERVICE, group, PREFETCH_KIB)
-                .create_with_context(KafkaContext::default())
-                .map_err(|error| failed(topic, error))?;
+        let mut config = kafka::consumer_config(kafka, SERVICE, group, FETCH.queue_kib);
+        FETCH.apply(&mut config);
+        let consumer: StreamConsumer<KafkaContext> = config
+            .create_with_context(KafkaContext::default())
+            .map_err(|error| failed(topic, error))?;
         let consumer = Arc::new(consumer);
         let (ours, name) = (Arc::clone(&consumer), topic.to_owned());
         let placed = spawn_blocking(move || take_place(&ours, &name, partitions));

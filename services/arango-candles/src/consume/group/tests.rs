@@ -1,6 +1,7 @@
 //! Where reading begins after each change of the group.
 
 use rdkafka::ClientConfig;
+use streamforge_utils::kafka::FetchSizes;
 
 use super::*;
 
@@ -22,6 +23,7 @@ fn context(retry_deadline: Duration) -> (BaseConsumer<Context>, mpsc::UnboundedR
         group_id: "wf-x".to_owned(),
         max_bytes_on_the_way: 1 << 20,
         retry_deadline,
+        fetch: FetchSizes::DATA,
     };
     let context = Context::new(&settings, to_writer, Metrics::default());
     // Without a broker it connects to nothing.
