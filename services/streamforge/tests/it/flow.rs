@@ -1,6 +1,6 @@
 //! One workflow over a dev stack of its own, and what is true of it in the end.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use rdkafka::message::{Message, OwnedMessage};
 use serde_json::Value;
@@ -224,6 +224,20 @@ impl Flow {
 
     pub(crate) fn worker(&self, service: &'static str, changes: &[(&str, &str)]) -> Worker {
         Worker::start(service, &self.vars(service, changes), self.logs.path())
+    }
+
+    /// In the cgroup whose file of processes this is, if there is one.
+    pub(crate) fn worker_in(
+        &self,
+        processes: Option<&Path>,
+        service: &'static str,
+        changes: &[(&str, &str)],
+    ) -> Worker {
+        let (vars, logs) = (self.vars(service, changes), self.logs.path());
+        match processes {
+            Some(processes) => Worker::start_in(processes, service, &vars, logs),
+            None => Worker::start(service, &vars, logs),
+        }
     }
 
     pub(crate) async fn send(&self, kind: CommandKind) {

@@ -15,12 +15,16 @@ mod demo;
 mod flow;
 mod killed;
 mod managed;
+mod memory;
 mod poison;
 mod process;
 #[path = "../chaos/proxy.rs"]
 mod proxy;
 mod queue;
 mod recorded;
+#[path = "../../benches/workers/sink.rs"]
+#[allow(dead_code, reason = "the measurement needs more of it")]
+mod sink;
 mod stethoscope;
 mod stopped;
 mod up;

@@ -18,6 +18,8 @@ use tokio::process::{Child, Command};
 /// How long anything in these tests may take.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_streamforge");
+
 pub(crate) struct Worker {
     name: &'static str,
     child: Child,
@@ -29,11 +31,26 @@ pub(crate) struct Worker {
 impl Worker {
     /// Starts `streamforge worker NAME` with nothing in its environment but `vars`; its log goes to a file in `logs`.
     pub(crate) fn start(name: &'static str, vars: &Vars, logs: &Path) -> Self {
+        let mut command = Command::new(PROGRAM);
+        command.args(["worker", name]);
+        Self::run(command, name, vars, logs)
+    }
+
+    /// As [`Self::start`], in the cgroup whose file of processes this is.
+    pub(crate) fn start_in(processes: &Path, name: &'static str, vars: &Vars, logs: &Path) -> Self {
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", r#"echo $$ >"$0" && exec "$@""#])
+            .arg(processes)
+            .args([PROGRAM, "worker", name]);
+        Self::run(command, name, vars, logs)
+    }
+
+    fn run(mut command: Command, name: &'static str, vars: &Vars, logs: &Path) -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let log = logs.join(format!("{name}-{count}.log"));
-        let child = Command::new(env!("CARGO_BIN_EXE_streamforge"))
-            .args(["worker", name])
+        let child = command
             .env_clear()
             .envs(vars)
             .stdin(Stdio::null())
@@ -90,6 +107,18 @@ impl Worker {
             code,
             "exit code of {name}:\n{}",
             std::fs::read_to_string(log).unwrap()
+        );
+    }
+
+    /// Waits for its end, which must be with 0, and that it never had as much memory as this.
+    pub(crate) async fn ends_below(self, mib: u64) {
+        let peak_kib = Arc::clone(&self.peak_kib);
+        let name = self.name;
+        self.ends_with(0).await;
+        let peak = peak_kib.load(Ordering::Relaxed);
+        assert!(
+            peak > 0 && peak < mib * 1024,
+            "peak memory of {name}: {peak} KiB, expected less than {mib} MiB"
         );
     }
 
