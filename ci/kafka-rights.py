@@ -35,7 +35,7 @@ NOBODY, ADMIN, ANONYMOUS = "user-nobody", "user-admin", None
 
 # What the broker must say that a user may do; a user that is not named may do nothing. Read and Write imply Describe.
 TOPIC_RIGHTS = {
-    DATA: {WORKER: "CREATE DESCRIBE READ WRITE", MANAGER: "CREATE DELETE DESCRIBE"},
+    DATA: {WORKER: "CREATE DESCRIBE DESCRIBE_CONFIGS READ WRITE", MANAGER: "CREATE DELETE DESCRIBE"},
     CONTROL: {WORKER: "DESCRIBE READ", OPERATOR: "DESCRIBE WRITE", MANAGER: "DESCRIBE WRITE"},
     EVENTS: {WORKER: "DESCRIBE WRITE", OPERATOR: "DESCRIBE READ", MANAGER: "DESCRIBE READ"},
     OTHER: {},
@@ -100,6 +100,9 @@ class User:
         entry = ConfigEntry("retention.ms", "1", incremental_operation=AlterConfigOpType.SET)
         resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
         done(self.admin.incremental_alter_configs([resource]))
+
+    def look_at_settings(self, topic):
+        done(self.admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, topic)]))
 
     def owners_of_rights(self):
         """Whose rights it can see; this client makes nothing of a refusal."""
@@ -268,6 +271,7 @@ def what_each_is_for(checks, users):
     checks.may(worker.write, DATA)
     checks.may(worker.read, DATA)
     checks.may(worker.join, DATA, worker.group())
+    checks.may(worker.look_at_settings, DATA)
     checks.may(worker.read, CONTROL)
     checks.may(worker.write, EVENTS)
     checks.must_not(NO_TOPIC, worker.create, f"{OTHER}-new")
@@ -275,6 +279,8 @@ def what_each_is_for(checks, users):
     checks.must_not(NO_TOPIC, worker.delete_records, DATA)
     checks.must_not(NO_TOPIC, worker.add_partitions, DATA)
     checks.must_not(NO_TOPIC, worker.configure, DATA)
+    for user, topic in [(worker, CONTROL), (worker, OTHER), (operator, DATA), (manager, DATA)]:
+        checks.must_not(NO_TOPIC, user.look_at_settings, topic)
     checks.must_not(NO_TOPIC, worker.write, CONTROL)
     checks.must_not(NO_TOPIC, worker.read, EVENTS)
     checks.must_not(NO_TOPIC, worker.write, OTHER)
