@@ -5,6 +5,7 @@
 
 mod context;
 pub mod headers;
+mod publish;
 mod reader;
 mod topics;
 
@@ -12,8 +13,9 @@ use rdkafka::{ClientConfig, config::RDKafkaLogLevel, error::KafkaError, types::R
 use secrecy::ExposeSecret;
 
 pub use context::KafkaContext;
-pub use reader::{Committed, ReadError, TopicReader, Watermarks};
-pub use topics::{TopicError, TopicSpec, Topics};
+pub use publish::{PublishError, Target};
+pub use reader::{Committed, ReadError, Stretch, TopicReader, Visit, Watermarks};
+pub use topics::{TopicError, TopicSettings, TopicSpec, Topics};
 
 use crate::config::KafkaConfig;
 
@@ -191,39 +193,6 @@ pub fn is_lost_position(error: &KafkaError) -> bool {
         .is_some_and(|code| lost.contains(&code))
 }
 
-/// Why a producer failed, and whether no retry can mend that.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProducerFailure {
-    /// Whether no retry can mend it.
-    pub is_permanent: bool,
-    /// What librdkafka says.
-    pub reason: String,
-}
-
-impl ProducerFailure {
-    /// Of a message that failed with `error`. `fatal` is what has stopped the whole producer, if anything: an idempotent
-    /// one says by its code only that a message is missing, and why in words.
-    pub fn of(error: &KafkaError, fatal: Option<(RDKafkaErrorCode, String)>) -> Self {
-        let Some((code, reason)) = fatal else {
-            return Self {
-                is_permanent: is_permanent(error),
-                reason: error.to_string(),
-            };
-        };
-        let is_named = |code: &RDKafkaErrorCode| {
-            let name = code.to_string();
-            let words = name.split_once('(').map(|(_, words)| words);
-            words.is_some_and(|words| reason.contains(words.trim_end_matches(')')))
-        };
-        Self {
-            is_permanent: is_permanent(error)
-                || PERMANENT.contains(&code)
-                || PERMANENT.iter().any(is_named),
-            reason,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -298,18 +267,5 @@ mod tests {
         assert!(!is_permanent(&error(
             RDKafkaErrorCode::BrokerTransportFailure
         )));
-    }
-
-    #[test]
-    fn a_fatal_error_is_as_permanent_as_what_it_comes_from() {
-        let of = |words: &str| {
-            let reason = format!("ProduceRequest for x [0] failed: {words} (broker 1): unable");
-            let error = KafkaError::MessageProduction(RDKafkaErrorCode::Fatal);
-            ProducerFailure::of(&error, Some((RDKafkaErrorCode::GaplessGuarantee, reason)))
-        };
-        assert!(of("Broker: Message size too large").is_permanent);
-        assert!(!of("Broker: Not enough in-sync replicas").is_permanent);
-        let alone = KafkaError::MessageProduction(RDKafkaErrorCode::TopicAuthorizationFailed);
-        assert!(ProducerFailure::of(&alone, None).is_permanent);
     }
 }

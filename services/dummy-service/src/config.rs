@@ -192,7 +192,7 @@ impl Section for DummyConfig {
         .means("pad each of them to exactly this size"),
         Variable::optional("DUMMY_CONSUME", BOOLEAN, "false")
             .default("false")
-            .means("true: read KAFKA_TOPIC and look for holes"),
+            .means("true: read KAFKA_TOPIC, look for holes, and time records from the broker on (LogAppendTime)"),
         Variable::optional(
             "KAFKA_TOPIC",
             "the name of a topic: up to 249 of a-z A-Z 0-9 . _ -",

@@ -28,7 +28,7 @@ use crate::{
     cue::{Cue, Cues, Ending},
     metrics::Metrics,
     rate::{Count, Rate, Window},
-    tally::{Body, Numbering, Tally},
+    tally::{Body, Tally},
 };
 
 /// How long a partition is left alone once enough is kept, in ms. The default of a second makes a reader that is behind
@@ -67,6 +67,7 @@ pub async fn run(
     drop(topics);
     let consumer = assigned(config, topic, partitions).map_err(Failure::permanent)?;
     let reading = Reading {
+        topic: topic.to_owned(),
         tally: Tally::new(config.queue.run),
         latencies: Latencies::default(),
         count: Count::default(),
@@ -105,6 +106,7 @@ fn assigned(
 }
 
 struct Reading {
+    topic: String,
     tally: Tally,
     latencies: Latencies,
     count: Count,
@@ -176,7 +178,11 @@ impl Reading {
             Err(error) => match error.rdkafka_error_code() {
                 Some(
                     Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition,
-                ) => return Err(Failure::retryable(error)),
+                ) => {
+                    let error =
+                        anyhow::Error::from(error).context(format!("read topic {:?}", self.topic));
+                    return Err(Failure::retryable(error));
+                }
                 // librdkafka reconnects by itself.
                 _ => tracing::debug!(%error, "Reading failed, librdkafka tries again"),
             },
@@ -190,14 +196,11 @@ impl Reading {
         if seen.is_behind_the_end {
             return;
         }
-        for hole in &seen.holes {
+        if let Some(hole) = seen.hole {
             tracing::error!("Data is missing: {hole}");
-            let counter = match hole.numbering {
-                Numbering::Offsets => &self.metrics.missing_offsets,
-                Numbering::Numbers => &self.metrics.missing_numbers,
-            };
-            counter.inc_by(hole.missing());
+            self.metrics.missing_numbers.inc_by(hole.missing());
         }
+        self.metrics.missing_offsets.inc_by(seen.skipped_offsets);
         self.metrics.duplicates.inc_by(seen.is_duplicate.into());
         if matches!(body, Body::Marker(_)) {
             return;
@@ -271,6 +274,9 @@ impl Reading {
                 self.tally.duplicates, self.tally.unnumbered
             );
         }
+        if self.tally.skipped_offsets > 0 {
+            text += &format!("; {} offsets without a message", self.tally.skipped_offsets);
+        }
         match self.tally.missing() {
             Some(missing) => text + "; " + &missing,
             None => text + "; no holes",
@@ -279,6 +285,10 @@ impl Reading {
 }
 
 fn body(message: &BorrowedMessage<'_>) -> Body {
+    // What else its headers say is about another record's place.
+    if headers::is_replayed(message) {
+        return Body::Unnumbered;
+    }
     if headers::get(message, EOS) == Some(EOS_VALUE) {
         return match serde_json::from_slice::<Marker>(message.payload().unwrap_or_default()) {
             Ok(marker) => Body::Marker(End::of_marker(&marker)),

@@ -24,7 +24,7 @@ use crate::{
     producer::{Kind, Producer, PublishError},
     rate::{Count, Rate, Window},
     synthetic::Synthetic,
-    topic,
+    topic::{self, Opened},
 };
 
 /// The most records between two looks at what ends the load: 400,000 a second while it catches up.
@@ -46,13 +46,13 @@ pub async fn run(
     metrics: Metrics,
 ) -> Result<Outcome, Failure> {
     progress.set_message(format!("opening topic {}", publish.topic));
-    let last = tokio::select! {
+    let Opened { last, target } = tokio::select! {
         biased;
         cue = cues.next() => return match cue {
             Cue::End(ending) => ending.outcome(),
             Cue::Simulate => unreachable!("a load does not simulate"),
         },
-        last = topic::open(config, &publish) => last?,
+        opened = topic::open(config, &publish) => opened?,
     };
     if last > 0 {
         tracing::info!(last, "Going on after an earlier attempt");
@@ -60,8 +60,7 @@ pub async fn run(
     let producer = Producer::new(
         &config.kafka,
         &config.queue.producer_id(SERVICE),
-        &publish.topic,
-        config.ops.retry_deadline(),
+        target,
         metrics.clone(),
     )
     .map_err(Failure::permanent)?;
@@ -128,7 +127,7 @@ impl Load<'_> {
                 _ = reports.tick() => self.report(),
                 _ = logs.tick() => tracing::info!("{}", self.summary()),
                 _ = ticks.tick() => {
-                    self.producer.check().map_err(failure)?;
+                    self.producer.check().await.map_err(failure)?;
                     self.publish_due().map_err(failure)?;
                 }
             }

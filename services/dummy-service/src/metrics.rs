@@ -35,7 +35,7 @@ pub const CONSUMED_BYTES: &str = "dummy_bytes_consumed_total";
 pub const CONSUME_RATE: &str = "dummy_consume_rate";
 /// From a record's Kafka timestamp until it was read, in seconds, by two clocks.
 pub const CONSUME_SECONDS: &str = "dummy_consume_latency_seconds";
-/// What was left out, by `kind`: `offsets` or `numbers`.
+/// What was left out, by `kind`: `numbers` of records, which are lost, or `offsets` without a message, which is no error.
 pub const MISSING: &str = "dummy_missing_total";
 /// Records whose number had been seen before.
 pub const DUPLICATES: &str = "dummy_duplicates_total";

@@ -18,10 +18,12 @@ use rdkafka::{
 };
 use streamforge_utils::{
     config::KafkaConfig,
-    kafka::{self, KafkaContext, ProducerFailure},
+    kafka::{self, KafkaContext, Target},
     latency::{Latencies, LatencySummary},
 };
 use tokio::time::Instant;
+
+pub use streamforge_utils::kafka::PublishError;
 
 use crate::{metrics::Metrics, rate::Count};
 
@@ -31,34 +33,6 @@ const QUEUE_KIB: u32 = 2 * 1024 + 512;
 const QUEUE_RECORDS: &str = "6000";
 /// How long a record may wait for others that share its batch, in ms. It is part of every latency that is reported.
 const LINGER_MS: &str = "5";
-
-/// Publishing failed. What was acknowledged stays.
-#[derive(Debug, thiserror::Error)]
-pub enum PublishError {
-    /// No retry can mend it.
-    #[error("Kafka refuses to take records for {topic:?}: {reason}")]
-    Refused {
-        /// The topic.
-        topic: String,
-        /// The broker's reason.
-        reason: String,
-    },
-    /// May pass.
-    #[error("Kafka did not take a record for {topic:?}: {reason}")]
-    Unavailable {
-        /// The topic.
-        topic: String,
-        /// What happened.
-        reason: String,
-    },
-}
-
-impl PublishError {
-    /// Whether no retry can mend it.
-    pub fn is_permanent(&self) -> bool {
-        matches!(self, Self::Refused { .. })
-    }
-}
 
 /// What a message is to its delivery report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,24 +53,23 @@ const MARKER: usize = usize::MAX;
 /// Publishes to one topic.
 pub struct Producer {
     inner: ThreadedProducer<Deliveries>,
-    topic: String,
-    deadline: Duration,
+    target: Target,
     sent: u64,
 }
 
 impl Producer {
-    /// A producer to `topic` that gives up after `deadline` without an acknowledgement. Connects in the background.
+    /// A producer to `target`. Connects in the background.
     ///
     /// # Errors
     /// librdkafka refuses the configuration.
     pub fn new(
         kafka: &KafkaConfig,
         client_id: &str,
-        topic: &str,
-        deadline: Duration,
+        target: Target,
         metrics: Metrics,
     ) -> Result<Self, KafkaError> {
         let inner = kafka::data_producer_config(kafka, client_id, QUEUE_KIB)
+            .set("batch.size", target.batch_bytes().to_string())
             .set("queue.buffering.max.messages", QUEUE_RECORDS)
             .set("linger.ms", LINGER_MS)
             .create_with_context(Deliveries {
@@ -107,8 +80,7 @@ impl Producer {
             })?;
         Ok(Self {
             inner,
-            topic: topic.to_owned(),
-            deadline,
+            target,
             sent: 0,
         })
     }
@@ -132,7 +104,7 @@ impl Producer {
             Kind::Marker => MARKER,
         };
         let mut record: BaseRecord<'_, str, [u8], usize> =
-            BaseRecord::with_opaque_to(&self.topic, opaque)
+            BaseRecord::with_opaque_to(self.target.name(), opaque)
                 .partition(partition)
                 .payload(value)
                 .headers(headers);
@@ -175,7 +147,7 @@ impl Producer {
     ///
     /// # Errors
     /// A message failed, the broker refuses this client, or nothing was acknowledged for too long.
-    pub fn check(&self) -> Result<(), PublishError> {
+    pub async fn check(&self) -> Result<(), PublishError> {
         let deliveries = self.inner.context();
         let (failed, moved_at) = {
             let state = deliveries.state();
@@ -187,22 +159,14 @@ impl Producer {
         if self.in_flight() == 0 {
             return Ok(());
         }
-        let topic = || self.topic.clone();
-        let is_stuck = |limit| moved_at.is_some_and(|at| at.elapsed() >= limit);
         // librdkafka itself goes on for ever after a wrong password.
         if let Some(reason) = deliveries.log.permanent_error() {
             self.abandon();
-            return Err(PublishError::Refused {
-                topic: topic(),
-                reason,
-            });
+            return Err(self.target.refused(reason));
         }
-        if is_stuck(self.deadline) {
+        if moved_at.is_some_and(|at| at.elapsed() >= self.target.deadline()) {
             self.abandon();
-            return Err(PublishError::Unavailable {
-                topic: topic(),
-                reason: format!("nothing was acknowledged for {:?}", self.deadline),
-            });
+            return Err(self.target.unacknowledged(&deliveries.log).await);
         }
         Ok(())
     }
@@ -216,16 +180,7 @@ impl Producer {
     fn fail(&self, error: &KafkaError) -> PublishError {
         let fatal = self.inner.client().fatal_error();
         self.abandon();
-        let topic = self.topic.clone();
-        let ProducerFailure {
-            is_permanent,
-            reason,
-        } = ProducerFailure::of(error, fatal);
-        if is_permanent {
-            PublishError::Refused { topic, reason }
-        } else {
-            PublishError::Unavailable { topic, reason }
-        }
+        self.target.failed(error, fatal)
     }
 }
 
@@ -308,7 +263,10 @@ impl ProducerContext for Deliveries {
 #[cfg(test)]
 mod tests {
     use prometheus::Registry;
-    use streamforge_utils::config::{Reader, Vars};
+    use streamforge_utils::{
+        config::{Reader, Vars},
+        kafka::{TopicSettings, Topics},
+    };
 
     use super::*;
 
@@ -319,15 +277,17 @@ mod tests {
         let kafka = Reader::new(&vars).section().unwrap();
         let metrics = Metrics::register(&Registry::new()).unwrap();
         let deadline = Duration::from_secs(300);
-        let mut producer = Producer::new(&kafka, "test", "wf-x-data", deadline, metrics).unwrap();
+        let topics = Topics::new(&kafka, "test").unwrap();
+        let target = Target::new("wf-x-data", TopicSettings::default(), deadline, topics);
+        let mut producer = Producer::new(&kafka, "test", target, metrics).unwrap();
         let headers = kafka::headers::with(&[]);
         let sent = producer.send(0, None, b"x", headers, Kind::First);
         assert!(sent.unwrap());
         let refused = KafkaError::Global(RDKafkaErrorCode::Authentication);
         producer.inner.context().error(refused, "one of several");
-        assert!(producer.check().is_ok(), "it was refused just now");
+        assert!(producer.check().await.is_ok(), "it was refused just now");
         tokio::time::advance(Duration::from_secs(10)).await;
-        let error = producer.check().unwrap_err();
+        let error = producer.check().await.unwrap_err();
         assert!(error.is_permanent(), "{error}");
     }
 }

@@ -1,7 +1,7 @@
 //! What was read of each partition, and what is missing there. Pure.
 //!
-//! Kafka numbers messages by offset, and loaders number records by a header. Our topics are not compacted and have no
-//! transactions, so an offset that is left out was deleted or lost, and a number that is left out was never written.
+//! Loaders number records by a header: a number that is left out is lost data. Kafka's offsets prove nothing: the control
+//! records of transactions have one too, and so had what was compacted. Those without a message are only counted.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -10,20 +10,9 @@ use streamforge_utils::protocol::{End, Lost, Sequence, Step, Verdict, judge_ends
 /// Holes that are kept to be named; more are only counted.
 const MAX_NAMED: usize = 10;
 
-/// What is numbered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Numbering {
-    /// Messages, by Kafka.
-    Offsets,
-    /// Records, by their loader.
-    Numbers,
-}
-
-/// Something is missing.
+/// Records are missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hole {
-    /// Of what.
-    pub numbering: Numbering,
     /// The partition.
     pub partition: i32,
     /// What had to come.
@@ -41,13 +30,9 @@ impl Hole {
 
 impl fmt::Display for Hole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match self.numbering {
-            Numbering::Offsets => "offsets",
-            Numbering::Numbers => "sequence numbers",
-        };
         write!(
             f,
-            "partition {}: {} {what} missing, expected {}, found {}",
+            "partition {}: {} sequence numbers missing, expected {}, found {}",
             self.partition,
             self.missing(),
             self.expected,
@@ -73,7 +58,9 @@ pub struct Seen {
     /// It came after the end of the stream, and does not count.
     pub is_behind_the_end: bool,
     /// What is missing before it.
-    pub holes: Vec<Hole>,
+    pub hole: Option<Hole>,
+    /// Offsets before it that have no message.
+    pub skipped_offsets: u64,
     /// Its number was seen before.
     pub is_duplicate: bool,
 }
@@ -83,9 +70,10 @@ pub struct Seen {
 pub struct Tally {
     run: u32,
     partitions: BTreeMap<i32, Partition>,
-    missing_offsets: u64,
-    missing_numbers: u64,
+    missing: u64,
     named: Vec<Hole>,
+    /// Offsets without a message.
+    pub skipped_offsets: u64,
     /// Records whose number had been seen before.
     pub duplicates: u64,
     /// Messages without a number that are no marker.
@@ -127,17 +115,14 @@ impl Tally {
             seen.is_behind_the_end = true;
             return seen;
         }
-        if offset > state.next_offset {
-            seen.holes.push(Hole {
-                numbering: Numbering::Offsets,
-                partition,
-                expected: state.next_offset.cast_unsigned(),
-                found: offset.cast_unsigned(),
-            });
-        }
+        seen.skipped_offsets = u64::try_from(offset - state.next_offset).unwrap_or(0);
+        self.skipped_offsets += seen.skipped_offsets;
         state.next_offset = offset + 1;
         state.is_at_end = false;
-        state.end = None;
+        // What no loader wrote undoes no end.
+        if body != Body::Unnumbered {
+            state.end = None;
+        }
         let lost = match body {
             Body::Record(number) => match state.sequence.take(number) {
                 Ok(Step::Next) => None,
@@ -164,19 +149,15 @@ impl Tally {
                 lost
             }
         };
-        seen.holes.extend(lost.map(|Lost { expected, found }| Hole {
-            numbering: Numbering::Numbers,
+        seen.hole = lost.map(|Lost { expected, found }| Hole {
             partition,
             expected,
             found,
-        }));
-        for hole in &seen.holes {
-            match hole.numbering {
-                Numbering::Offsets => self.missing_offsets += hole.missing(),
-                Numbering::Numbers => self.missing_numbers += hole.missing(),
-            }
+        });
+        if let Some(hole) = seen.hole {
+            self.missing += hole.missing();
             if self.named.len() < MAX_NAMED {
-                self.named.push(*hole);
+                self.named.push(hole);
             }
         }
         seen
@@ -206,9 +187,8 @@ impl Tally {
         }
         let named: Vec<String> = self.named.iter().map(Hole::to_string).collect();
         Some(format!(
-            "{} offsets and {} sequence numbers missing: {}",
-            self.missing_offsets,
-            self.missing_numbers,
+            "{} sequence numbers missing: {}",
+            self.missing,
             named.join("; ")
         ))
     }
@@ -237,25 +217,23 @@ mod tests {
         assert_eq!(tally.missing(), None);
         let seen = tally.take(0, 2, Body::Record(5));
         assert_eq!(
-            seen.holes[0].to_string(),
+            seen.hole.unwrap().to_string(),
             "partition 0: 2 sequence numbers missing, expected 3, found 5"
         );
         let seen = tally.take(0, 9, Body::Record(6));
-        assert_eq!(
-            seen.holes[0].to_string(),
-            "partition 0: 6 offsets missing, expected 3, found 9"
-        );
+        assert_eq!((seen.hole, seen.skipped_offsets), (None, 6));
         assert!(tally.take(0, 10, Body::Record(6)).is_duplicate);
         assert_eq!(tally.take(0, 11, Body::Unnumbered), Seen::default());
         let seen = tally.take(0, 12, marker(MarkerOutcome::Finished, 8));
-        assert_eq!(seen.holes[0].missing(), 2);
+        assert_eq!(seen.hole.unwrap().missing(), 2);
         assert!(tally.take(0, 13, Body::Record(99)).is_behind_the_end);
         let said = tally.missing().unwrap();
         assert!(
-            said.starts_with("6 offsets and 4 sequence numbers missing: partition 0: 2 seq"),
+            said.starts_with("4 sequence numbers missing: partition 0: 2 seq"),
             "{said}"
         );
         assert_eq!((tally.duplicates, tally.unnumbered), (1, 1));
+        assert_eq!(tally.skipped_offsets, 6);
         assert_eq!(tally.verdict(), Verdict::Finished);
     }
 
@@ -266,7 +244,27 @@ mod tests {
         assert_eq!(tally.take(0, 701, Body::Record(651)), Seen::default());
         assert_eq!(tally.missing(), None);
         let mut whole = Tally::new(1);
-        assert_eq!(whole.take(0, 0, Body::Record(3)).holes.len(), 1);
+        assert!(whole.take(0, 0, Body::Record(3)).hole.is_some());
+    }
+
+    #[test]
+    fn offsets_without_a_message_are_not_lost_data() {
+        let mut tally = Tally::new(1);
+        tally.take(0, 0, Body::Record(1));
+        // A transaction's control record is at 1.
+        let seen = tally.take(0, 2, Body::Record(2));
+        assert_eq!((seen.hole, seen.skipped_offsets), (None, 1));
+        assert_eq!(tally.missing(), None);
+    }
+
+    #[test]
+    fn a_message_that_no_loader_wrote_undoes_no_end() {
+        let mut tally = Tally::new(1);
+        tally.take(0, 0, Body::Record(1));
+        tally.take(0, 1, marker(MarkerOutcome::Interrupted, 1));
+        tally.take(0, 2, Body::Unnumbered);
+        tally.at_end(0);
+        assert_eq!(tally.verdict(), Verdict::Interrupted);
     }
 
     #[test]

@@ -5,8 +5,9 @@
 use std::time::{Duration, Instant};
 
 use backon::{ExponentialBuilder, Retryable};
+use rdkafka::message::{BorrowedMessage, Message};
 use streamforge_utils::{
-    kafka::{TopicReader, TopicSpec, Topics, headers},
+    kafka::{ReadError, Target, TopicError, TopicReader, TopicSpec, Topics, Watermarks, headers},
     protocol::{EOS, EOS_VALUE, Marker, MarkerOutcome, QueueId, SEQ, Symbol, partition_of},
     worker::Failure,
 };
@@ -16,11 +17,19 @@ use crate::{
     config::{Config, Publish},
 };
 
-/// Finds or makes the topic, and gives the number of its last record; 0 if it has none.
+/// The topic, open for writing.
+pub struct Opened {
+    /// The number of its last record; 0 if it has none.
+    pub last: u64,
+    /// What the producer has to know of it.
+    pub target: Target,
+}
+
+/// Finds or makes the topic, and looks at what it holds.
 ///
 /// # Errors
 /// The brokers are away, the topic is refused, or it holds what is not ours to go on with.
-pub async fn open(config: &Config, publish: &Publish) -> Result<u64, Failure> {
+pub async fn open(config: &Config, publish: &Publish) -> Result<Opened, Failure> {
     let client_id = config.queue.producer_id(SERVICE);
     let topics = Topics::new(&config.kafka, &client_id).map_err(Failure::permanent)?;
     let spec = TopicSpec {
@@ -29,11 +38,12 @@ pub async fn open(config: &Config, publish: &Publish) -> Result<u64, Failure> {
         replication: publish.replication,
         retention_hours: publish.retention_hours,
     };
-    let found = topics.ensure(&spec, config.ops.retry_deadline()).await;
-    let found = found.map_err(|error| {
+    let deadline = config.ops.retry_deadline();
+    let failed = |error: TopicError| {
         let permanent = error.is_permanent();
         Failure::new(error, !permanent)
-    })?;
+    };
+    let found = topics.ensure(&spec, deadline).await.map_err(failed)?;
     if found < publish.partitions {
         return Err(Failure::permanent(anyhow::anyhow!(
             "topic {:?} has {found} partitions, and TOPIC_PARTITIONS is {}; expected at most {found}",
@@ -41,6 +51,8 @@ pub async fn open(config: &Config, publish: &Publish) -> Result<u64, Failure> {
             publish.partitions
         )));
     }
+    let settings = topics.check_settings(&publish.topic);
+    let settings = settings.await.map_err(failed)?;
     let reader = TopicReader::new(&config.kafka, &client_id, &config.group_id())
         .map_err(Failure::permanent)?;
     let mut last = 0;
@@ -50,7 +62,7 @@ pub async fn open(config: &Config, publish: &Publish) -> Result<u64, Failure> {
             topic: &publish.topic,
             partition,
         };
-        match look.patiently(&reader, config.ops.retry_deadline()).await? {
+        match look.patiently(&reader, deadline).await? {
             Found::Nothing => {}
             Found::Marker(marker) => {
                 look.check(&marker, &config.queue.queue_id, &publish.partitions)?;
@@ -63,10 +75,14 @@ pub async fn open(config: &Config, publish: &Publish) -> Result<u64, Failure> {
             }
         }
     }
-    Ok(last)
+    Ok(Opened {
+        last,
+        target: Target::new(&publish.topic, settings, deadline, topics),
+    })
 }
 
-/// The last message of a partition.
+/// The last message of a partition that counts: neither a dead letter that was put back, nor anything else without a
+/// number that is no marker.
 enum Found {
     Nothing,
     Marker(Box<Marker>),
@@ -104,42 +120,37 @@ impl Look<'_> {
     }
 
     async fn last(&self, reader: &TopicReader) -> Result<Found, Failure> {
-        let failed = |error: streamforge_utils::kafka::ReadError| {
-            let permanent = error.is_permanent();
-            Failure::new(error, !permanent)
-        };
         let ends = reader.watermarks(self.topic, self.partition).await;
-        let ends = ends.map_err(failed)?;
-        if ends.high == 0 {
-            return Ok(Found::Nothing);
-        }
-        let deleted =
-            || self.refuse("its last messages were deleted, so nobody knows their numbers");
+        let ends = ends.map_err(read_failure)?;
         // To ask for what is deleted would be answered as a broker's trouble that may pass.
-        if ends.low == ends.high {
-            return Err(deleted());
+        let found = if ends.low < ends.high {
+            let (topic, offsets) = (self.topic, (ends.low, ends.high));
+            let found = reader.find_last(topic, self.partition, offsets, found);
+            found.await.map_err(read_failure)?
+        } else {
+            None
+        };
+        match found {
+            Some(found) => found.map_err(|problem| self.refuse(&problem)),
+            None if ends.low > 0 => Err(self.refuse(&format!(
+                "its first {} messages were deleted, so nobody knows their numbers",
+                ends.low
+            ))),
+            None => self.only_empty(reader, ends).await,
         }
-        let last = ends.high - 1;
-        let message = reader.message_at(self.topic, self.partition, last).await;
-        let message = message.map_err(failed)?.ok_or_else(deleted)?;
-        if headers::get(&message, EOS) == Some(EOS_VALUE) {
-            let payload = rdkafka::Message::payload(&message).unwrap_or_default();
-            let marker = serde_json::from_slice(payload);
-            return marker
-                .map(Found::Marker)
-                .map_err(|error| self.refuse(&format!("its last message is no marker: {error}")));
+    }
+
+    /// Nothing in the partition counts, so it must not have anything that is not ours either.
+    async fn only_empty(&self, reader: &TopicReader, ends: Watermarks) -> Result<Found, Failure> {
+        let offsets = (ends.low, ends.high);
+        let any = |message: &BorrowedMessage<'_>| Some(message.offset());
+        let found = reader.find_first(self.topic, self.partition, offsets, any);
+        match found.await.map_err(read_failure)? {
+            Some(offset) => Err(self.refuse(&format!(
+                "the message at offset {offset} has no number in the header {SEQ}, nor has any other one"
+            ))),
+            None => Ok(Found::Nothing),
         }
-        let number = headers::get(&message, SEQ).and_then(|number| number.parse().ok());
-        let number = number.ok_or_else(|| {
-            self.refuse(&format!(
-                "its last message has no number in the header {SEQ}"
-            ))
-        })?;
-        let key = rdkafka::Message::key(&message).unwrap_or_default();
-        Ok(Found::Record(
-            number,
-            String::from_utf8_lossy(key).into_owned(),
-        ))
     }
 
     fn check(&self, marker: &Marker, queue_id: &QueueId, partitions: &i32) -> Result<(), Failure> {
@@ -176,4 +187,34 @@ impl Look<'_> {
             self.partition
         ))
     }
+}
+
+fn read_failure(error: ReadError) -> Failure {
+    let permanent = error.is_permanent();
+    Failure::new(error, !permanent)
+}
+
+/// What a message is, if it counts; what is wrong with it, if it is a marker that can't be read.
+fn found(message: &BorrowedMessage<'_>) -> Option<Result<Found, String>> {
+    if headers::is_replayed(message) {
+        return None;
+    }
+    if headers::get(message, EOS) == Some(EOS_VALUE) {
+        let marker = serde_json::from_slice(message.payload().unwrap_or_default());
+        return Some(marker.map(Found::Marker).map_err(|error| {
+            format!(
+                "the message at offset {} is no marker: {error}",
+                message.offset()
+            )
+        }));
+    }
+    let number = headers::get(message, SEQ)?;
+    let Ok(number) = number.parse() else {
+        return Some(Err(format!(
+            "the message at offset {} has {number:?} in the header {SEQ}, which is no number",
+            message.offset()
+        )));
+    };
+    let key = String::from_utf8_lossy(message.key().unwrap_or_default());
+    Some(Ok(Found::Record(number, key.into_owned())))
 }

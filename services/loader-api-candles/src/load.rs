@@ -74,6 +74,19 @@ impl Reporter {
         self.missing(tracker);
     }
 
+    /// Reports how many of `total` messages of earlier attempts were read to find gaps. That is progress too.
+    pub fn looked_back(&self, messages: u64, total: u64) {
+        self.progress.note();
+        let text = format!("looking back at what was published: {messages} of {total} messages");
+        self.message.look_back(Some(text));
+    }
+
+    /// Looking back is over.
+    pub fn done_looking_back(&self) {
+        self.progress.note();
+        self.message.look_back(None);
+    }
+
     /// Logs a gap.
     pub fn gap(&self, gap: &Gap) {
         tracing::warn!(

@@ -22,6 +22,8 @@ struct State {
     /// What the requests that wait say, by their number.
     waits: BTreeMap<u64, String>,
     requests: u64,
+    /// How far looking back at what earlier attempts have published is.
+    looking_back: Option<String>,
     /// No request is waited for any more.
     is_over: bool,
     closing: Option<String>,
@@ -46,6 +48,13 @@ impl Message {
         }
     }
 
+    /// Says how far looking back is, unless a request waits; `None` once that is over.
+    pub fn look_back(&self, text: Option<String>) {
+        let mut state = self.state();
+        state.looking_back = text;
+        self.show(state);
+    }
+
     /// Says no more of requests.
     pub fn stop_waiting(&self) {
         let mut state = self.state();
@@ -67,7 +76,8 @@ impl Message {
     /// The lock is held so that messages are set in the order of what they tell.
     fn show(&self, state: MutexGuard<'_, State>) {
         let wait = state.waits.values().next_back().filter(|_| !state.is_over);
-        match state.closing.as_ref().or(wait) {
+        let doing = wait.or(state.looking_back.as_ref());
+        match state.closing.as_ref().or(doing) {
             Some(text) => self.progress.set_message(text),
             None => self.progress.clear_message(),
         }

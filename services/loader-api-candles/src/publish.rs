@@ -15,9 +15,11 @@ use rdkafka::{
 };
 use streamforge_utils::{
     config::KafkaConfig,
-    kafka::{self, KafkaContext, ProducerFailure},
+    kafka::{self, KafkaContext, Target},
 };
 use tokio::time::Instant;
+
+pub use streamforge_utils::kafka::PublishError;
 
 use crate::metrics::Metrics;
 
@@ -33,41 +35,11 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the queue may stay full of records that are not ours before it is looked at again.
 const FULL_QUEUE_INTERVAL: Duration = Duration::from_millis(10);
 
-/// A record did not reach the broker; none after it will.
-#[derive(Debug, thiserror::Error)]
-pub enum PublishError {
-    /// No retry can mend it: no rights, a record that the broker refuses.
-    #[error("Kafka refuses to take records for {topic:?}: {reason}")]
-    Refused {
-        /// The data topic.
-        topic: String,
-        /// The broker's reason.
-        reason: String,
-    },
-    /// May pass: a restart goes on after the last record that was acknowledged.
-    #[error("Kafka did not take a record for {topic:?}: {reason}")]
-    Unavailable {
-        /// The data topic.
-        topic: String,
-        /// What happened.
-        reason: String,
-    },
-}
-
-impl PublishError {
-    /// Whether no retry can mend it.
-    pub fn is_permanent(&self) -> bool {
-        matches!(self, Self::Refused { .. })
-    }
-}
-
 /// Publishes to one topic.
 pub struct Publisher {
     producer: FutureProducer<KafkaContext>,
     context: KafkaContext,
-    topic: Arc<str>,
-    /// Longest time without an acknowledgement.
-    deadline: Duration,
+    target: Target,
     in_flight: VecDeque<DeliveryFuture>,
     acknowledged: u64,
     /// When the last acknowledgement came, or the first record since then was queued.
@@ -76,28 +48,27 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// A publisher to `topic` that gives up after `deadline` without an acknowledgement. Connects in the background.
+    /// A publisher to `target`. Connects in the background.
     ///
     /// # Errors
     /// librdkafka refuses the configuration.
     pub fn new(
         kafka: &KafkaConfig,
         client_id: &str,
-        topic: &str,
-        deadline: Duration,
+        target: Target,
         metrics: Metrics,
     ) -> Result<Self, KafkaError> {
         let context = KafkaContext::default();
         let producer =
             kafka::data_producer_config(kafka, client_id, kafka::DATA_PRODUCER_QUEUE_KIB)
+                .set("batch.size", target.batch_bytes().to_string())
                 .set("queue.buffering.max.messages", QUEUE_RECORDS)
                 .set("linger.ms", LINGER_MS)
                 .create_with_context(context.clone())?;
         Ok(Self {
             producer,
             context,
-            topic: topic.into(),
-            deadline,
+            target,
             in_flight: VecDeque::new(),
             acknowledged: 0,
             progress_at: Instant::now(),
@@ -118,7 +89,7 @@ impl Publisher {
         value: &[u8],
         headers: OwnedHeaders,
     ) -> Result<(), PublishError> {
-        let topic = Arc::clone(&self.topic);
+        let topic = Arc::clone(self.target.name());
         let mut record = FutureRecord::to(&topic)
             .partition(partition)
             .payload(value)
@@ -162,7 +133,7 @@ impl Publisher {
     /// # Errors
     /// That message failed, or nothing was acknowledged until the deadline. What is queued has been dropped.
     pub async fn next_delivery(&mut self) -> Result<(), PublishError> {
-        let deadline = self.progress_at + self.deadline;
+        let deadline = self.progress_at + self.target.deadline();
         let report = loop {
             let Some(oldest) = self.in_flight.front_mut() else {
                 return Ok(());
@@ -174,15 +145,11 @@ impl Publisher {
             // librdkafka itself goes on for ever after a wrong password.
             if let Some(reason) = self.context.permanent_error() {
                 self.abandon();
-                let topic = self.topic.to_string();
-                return Err(PublishError::Refused { topic, reason });
+                return Err(self.target.refused(reason));
             }
             if Instant::now() >= deadline {
                 self.abandon();
-                return Err(PublishError::Unavailable {
-                    topic: self.topic.to_string(),
-                    reason: format!("nothing was acknowledged for {:?}", self.deadline),
-                });
+                return Err(self.target.unacknowledged(&self.context).await);
             }
         };
         self.in_flight.pop_front();
@@ -203,16 +170,7 @@ impl Publisher {
     fn fail(&mut self, error: KafkaError) -> PublishError {
         let fatal = self.producer.client().fatal_error();
         self.abandon();
-        let topic = self.topic.to_string();
-        let ProducerFailure {
-            is_permanent,
-            reason,
-        } = ProducerFailure::of(&error, fatal);
-        if is_permanent {
-            PublishError::Refused { topic, reason }
-        } else {
-            PublishError::Unavailable { topic, reason }
-        }
+        self.target.failed(&error, fatal)
     }
 
     /// Drops what is queued and what is on its way. Nothing may be sent afterwards: it would leave a hole.

@@ -1,16 +1,23 @@
 //! What earlier attempts have left in the topic, and where to go on.
 //!
-//! Each partition's last message tells how far it is: a record by its number and open time, a marker by what it says.
-//! What contradicts this load (another workflow, range, symbol, interval or number of partitions, lost records) is an
+//! Each partition's last message of a loader tells how far it is: a record by its number and open time, a marker by what
+//! it says. Offsets may have no message, and others may have left theirs: both are passed over. What contradicts this load (another workflow, range, symbol, interval or number of partitions, lost records) is an
 //! error that names both sides, never a guess. Nothing is written here.
 
-use std::time::{Duration, Instant};
+use std::{
+    borrow::Cow,
+    time::{Duration, Instant},
+};
 
 use backon::{ExponentialBuilder, Retryable};
-use rdkafka::{Message, message::OwnedMessage};
+use rdkafka::message::{BorrowedMessage, Message};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use streamforge_utils::{
     kafka::{ReadError, TopicReader, headers},
-    protocol::{Candle, EOS, EOS_VALUE, Marker, MarkerOutcome, SEQ, TimestampMs},
+    protocol::{
+        Candle, EOS, EOS_VALUE, Interval, Marker, MarkerOutcome, Numbers, SEQ, TimestampMs,
+    },
 };
 
 use crate::{
@@ -58,8 +65,20 @@ pub(crate) enum Entry {
     },
     /// The end of an attempt.
     Marker(Box<Marker>),
-    /// Neither a number nor a marker's header: no loader wrote it, and a writer sends it to the dead letters.
+    /// Neither a number nor a marker's header, or a dead letter that was put back: no loader wrote it here.
     Foreign,
+}
+
+/// What is read of a record. Whether it is a possible candle is for writers to say: a loader has to resume after it in any
+/// case.
+#[derive(Deserialize)]
+struct Published<'a> {
+    open_time: TimestampMs,
+    #[serde(borrow)]
+    symbol: Option<Cow<'a, str>>,
+    interval: Option<Interval>,
+    #[serde(borrow)]
+    open: Option<&'a RawValue>,
 }
 
 /// Looks at every partition of `spec`, for as long as `deadline` where the broker is away.
@@ -148,7 +167,7 @@ pub fn check_beginning(
     let partition = partition_of(spec.kafka_key(&document_key), spec.partitions);
     let state = &states[usize::try_from(partition).expect("counted from 0")];
     match state.first_open {
-        Some(found) if found != first && state.low == 0 => {
+        Some(found) if found != first && state.is_first_known => {
             let problem = format!(
                 "its records begin at {found}, and TIME_RANGE {} begins with the candle of {first}: it was loaded \
                  with another range",
@@ -183,43 +202,53 @@ async fn look_at(
             ends.high
         )));
     }
-    let at = async |offset| {
-        let message = reader.message_at(topic, partition, offset).await?;
-        let message = message.ok_or_else(|| {
-            wrong(format!(
-                "there is no message at offset {offset}, which should be there"
-            ))
-        })?;
-        entry(&message, spec)
-            .map_err(|problem| wrong(format!("the message at offset {offset} {problem}")))
+    let entry_at = |pick: fn(&Entry) -> bool| {
+        let spec = spec.clone();
+        move |message: &BorrowedMessage<'_>| match entry(message, &spec) {
+            Ok(entry) => pick(&entry).then_some(Ok(entry)),
+            Err(problem) => Some(Err(format!(
+                "the message at offset {} {problem}",
+                message.offset()
+            ))),
+        }
     };
+    let offsets = (ends.low, ends.high);
     // A load that was stopped before its first record leaves a marker that knows of none.
-    for offset in ends.low..ends.high {
-        state.first_open = match at(offset).await? {
-            Entry::Record { open_time, .. } => Some(open_time),
-            Entry::Marker(marker) => marker.first_open_time,
-            Entry::Foreign => None,
-        };
-        if state.first_open.is_some() {
-            break;
+    let knows_first = entry_at(|entry| match entry {
+        Entry::Record { .. } => true,
+        Entry::Marker(marker) => marker.first_open_time.is_some(),
+        Entry::Foreign => false,
+    });
+    let first = reader.find_first(topic, partition, offsets, knows_first);
+    match first.await?.transpose().map_err(wrong)? {
+        Some(Entry::Record { seq, open_time }) => {
+            state.first_open = Some(open_time);
+            state.is_first_known = seq == 1;
         }
+        Some(Entry::Marker(marker)) => state.first_open = marker.first_open_time,
+        Some(Entry::Foreign) | None => {}
     }
-    // The last message of a loader, behind which others may have left theirs.
-    for offset in (ends.low..ends.high).rev() {
-        match at(offset).await? {
-            Entry::Record { seq, open_time } => {
-                state.last_seq = seq;
-                state.last_open = Some(open_time);
-            }
-            Entry::Marker(marker) => {
-                state.last_seq = marker.last_seq;
-                state.first_open = marker.first_open_time;
-                state.last_open = marker.last_open_time;
-                state.outcome = Some(marker.outcome);
-            }
-            Entry::Foreign => continue,
+    let is_ours = entry_at(|entry| *entry != Entry::Foreign);
+    let last = reader.find_last(topic, partition, offsets, is_ours);
+    match last.await?.transpose().map_err(wrong)? {
+        Some(Entry::Record { seq, open_time }) => {
+            state.last_seq = seq;
+            state.last_open = Some(open_time);
         }
-        break;
+        Some(Entry::Marker(marker)) => {
+            state.last_seq = marker.last_seq;
+            state.first_open = marker.first_open_time;
+            state.last_open = marker.last_open_time;
+            state.outcome = Some(marker.outcome);
+        }
+        Some(Entry::Foreign) | None if ends.low > 0 => {
+            return Err(wrong(format!(
+                "its first {} messages were deleted, and what is left tells nothing of a load: nobody knows the numbers \
+                 of its records; start a new workflow",
+                ends.low
+            )));
+        }
+        Some(Entry::Foreign) | None => {}
     }
     Ok(state)
 }
@@ -228,7 +257,10 @@ async fn look_at(
 ///
 /// # Errors
 /// What it is instead, as the end of a sentence about the message.
-pub(crate) fn entry(message: &OwnedMessage, spec: &StreamSpec) -> Result<Entry, String> {
+pub(crate) fn entry<M: Message>(message: &M, spec: &StreamSpec) -> Result<Entry, String> {
+    if headers::is_replayed(message) {
+        return Ok(Entry::Foreign);
+    }
     let value = message.payload().unwrap_or_default();
     if headers::get(message, EOS) == Some(EOS_VALUE) {
         let marker: Marker = serde_json::from_slice(value)
@@ -252,13 +284,25 @@ pub(crate) fn entry(message: &OwnedMessage, spec: &StreamSpec) -> Result<Entry, 
     let seq = seq.parse().ok().filter(|seq| *seq > 0).ok_or_else(|| {
         format!("has {seq:?} in the header {SEQ}, which is no number of a loader's")
     })?;
-    let candle = Candle::parse(value).map_err(|error| format!("is {error}"))?;
-    agree(
-        "is a candle of",
-        &candle.symbol.as_ref(),
-        &spec.symbol.as_str(),
-    )?;
-    agree("is a candle of interval", &candle.interval, &spec.interval)?;
+    let candle = published(value)?;
+    if let Some(symbol) = &candle.symbol {
+        agree("is a candle of", &symbol.as_ref(), &spec.symbol.as_str())?;
+    }
+    if let Some(interval) = &candle.interval {
+        agree("is a candle of interval", interval, &spec.interval)?;
+    }
+    if let Some(open) = candle.open {
+        let written = if open.get().starts_with('"') {
+            Numbers::String
+        } else {
+            Numbers::Json
+        };
+        agree(
+            "has its numbers written with NUMBERS",
+            &name_of(written),
+            &name_of(spec.numbers),
+        )?;
+    }
     if !spec.time_range.contains(candle.open_time) {
         return Err(format!(
             "is the candle of {}, which is not in TIME_RANGE {}",
@@ -266,7 +310,8 @@ pub(crate) fn entry(message: &OwnedMessage, spec: &StreamSpec) -> Result<Entry, 
         ));
     }
     let key = String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned();
-    agree("has the key", &key.as_str(), &spec.kafka_key(&candle.key))
+    let document_key = Candle::key_of(&spec.symbol, spec.interval, candle.open_time);
+    agree("has the key", &key.as_str(), &spec.kafka_key(&document_key))
         .map_err(|problem| format!("{problem} (PARTITION_KEY)"))?;
     let partition = partition_of(&key, spec.partitions);
     if partition != message.partition() {
@@ -280,6 +325,21 @@ pub(crate) fn entry(message: &OwnedMessage, spec: &StreamSpec) -> Result<Entry, 
         seq,
         open_time: candle.open_time,
     })
+}
+
+fn published(value: &[u8]) -> Result<Published<'_>, String> {
+    // serde takes an array of its fields for a struct.
+    if value.trim_ascii_start().first() != Some(&b'{') {
+        return Err("is not a candle: expected a JSON object".to_owned());
+    }
+    serde_json::from_slice(value).map_err(|error| format!("is not a candle: {error}"))
+}
+
+fn name_of(numbers: Numbers) -> &'static str {
+    match numbers {
+        Numbers::Json => "json",
+        Numbers::String => "string",
+    }
 }
 
 fn agree<T: PartialEq + std::fmt::Display>(what: &str, found: &T, ours: &T) -> Result<(), String> {

@@ -77,11 +77,13 @@ pub struct PartitionState {
     pub last_seq: u64,
     /// Open time of its first record.
     pub first_open: Option<TimestampMs>,
+    /// Whether that is of the record with number 1: none before it was deleted or compacted.
+    pub is_first_known: bool,
     /// Open time of its last record.
     pub last_open: Option<TimestampMs>,
     /// How the stream ends, if its last message is a marker.
     pub outcome: Option<MarkerOutcome>,
-    /// Lowest offset that is still there. Above 0, retention has deleted the beginning.
+    /// Lowest offset that is still there. Above 0, retention has deleted what was before it.
     pub low: i64,
     /// One past its last message, when it was looked at.
     pub high: i64,

@@ -5,8 +5,8 @@
 
 use prometheus::Registry;
 use streamforge_utils::{
-    kafka::{TopicReader, TopicSpec, Topics},
-    protocol::{Gap, Grid, InterruptReason, TimestampMs},
+    kafka::{Target, TopicError, TopicReader, TopicSpec, Topics},
+    protocol::{Grid, InterruptReason, TimestampMs},
     worker::{Failure, Outcome, WorkerContext},
 };
 
@@ -22,7 +22,7 @@ use crate::{
     metrics::Metrics,
     plan::Plan,
     publish::Publisher,
-    replay::replay,
+    replay::LookBack,
     resume::{self, ResumeError},
     stream::{CandleSink, PartitionState, StreamSpec},
 };
@@ -162,22 +162,16 @@ async fn open_stream(config: &Config, metrics: Metrics) -> Result<OpenStream, Fa
     let asked = publish.topic_partitions.get_i32();
     let producer = queue.producer_id(SERVICE);
     let deadline = config.ops.retry_deadline();
-    let found = Topics::new(&config.kafka, &producer)
-        .map_err(Failure::permanent)?
-        .ensure(
-            &TopicSpec {
-                name: topic.to_owned(),
-                partitions: asked,
-                replication: publish.topic_replication.map(Replication::get_i32),
-                retention_hours: publish.topic_retention_hours.get().into(),
-            },
-            deadline,
-        )
-        .await
-        .map_err(|error| {
-            let permanent = error.is_permanent();
-            Failure::new(error, !permanent)
-        })?;
+    let topics = Topics::new(&config.kafka, &producer).map_err(Failure::permanent)?;
+    let wanted = TopicSpec {
+        name: topic.to_owned(),
+        partitions: asked,
+        replication: publish.topic_replication.map(Replication::get_i32),
+        retention_hours: publish.topic_retention_hours.get().into(),
+    };
+    let found = topics.ensure(&wanted, deadline).await;
+    let found = found.map_err(topic_failure)?;
+    let settings = topics.check_settings(topic).await.map_err(topic_failure)?;
     let spec = StreamSpec {
         queue_id: queue.queue_id.clone(),
         run: queue.run,
@@ -194,8 +188,9 @@ async fn open_stream(config: &Config, metrics: Metrics) -> Result<OpenStream, Fa
     let states = resume::read(&reader, topic, &spec, deadline)
         .await
         .map_err(resume_failure)?;
-    let publisher = Publisher::new(&config.kafka, &producer, topic, deadline, metrics)
-        .map_err(Failure::permanent)?;
+    let target = Target::new(topic, settings, deadline, topics);
+    let publisher =
+        Publisher::new(&config.kafka, &producer, target, metrics).map_err(Failure::permanent)?;
     let sink = CandleSink::new(spec, publisher, states.clone());
     Ok(OpenStream {
         reader,
@@ -249,10 +244,16 @@ async fn look_back(
         resume::last_in_all(states, spec)
     };
     if let Some(through) = seen {
-        let gaps = replay(reader, topic, spec, states, plan, through, &mut tracker)
-            .await
-            .map_err(resume_failure)?;
-        gaps.iter().for_each(|gap: &Gap| reporter.gap(gap));
+        let look_back = LookBack {
+            reader,
+            topic,
+            spec,
+            states,
+            plan,
+            through,
+            deadline: config.ops.retry_deadline(),
+        };
+        tracker = look_back.run(reporter).await.map_err(resume_failure)?;
     }
     if complete {
         // Candles after the last one were not final yet when the load finished; if there are none, they are missing.
@@ -280,6 +281,11 @@ async fn look_back(
         "Going on after an earlier attempt"
     );
     Ok(Past::GoOn { from, tracker })
+}
+
+fn topic_failure(error: TopicError) -> Failure {
+    let permanent = error.is_permanent();
+    Failure::new(error, !permanent)
 }
 
 fn load_failure(error: LoadError) -> Failure {

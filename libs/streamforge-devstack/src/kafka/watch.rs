@@ -21,11 +21,8 @@ pub async fn read_topic(kafka: &KafkaConfig, topic: &str) -> anyhow::Result<Vec<
     let mut messages = Vec::new();
     for partition in 0..partitions {
         let ends = reader.watermarks(topic, partition).await?;
-        reader
-            .scan(topic, partition, ends.low, ends.high, |message| {
-                messages.push(message)
-            })
-            .await?;
+        let read = reader.messages(topic, partition, (ends.low, ends.high));
+        messages.extend(read.await?);
     }
     Ok(messages)
 }
@@ -69,11 +66,8 @@ pub async fn wait_for_messages(
         let mut next = 0;
         loop {
             let ends = reader.watermarks(topic, 0).await?;
-            reader
-                .scan(topic, 0, next.max(ends.low), ends.high, |message| {
-                    messages.push(message)
-                })
-                .await?;
+            let offsets = (next.max(ends.low), ends.high);
+            messages.extend(reader.messages(topic, 0, offsets).await?);
             next = ends.high;
             if enough(&messages) {
                 return Ok::<_, ReadError>(());

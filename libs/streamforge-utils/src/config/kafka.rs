@@ -105,7 +105,7 @@ pub struct KafkaConfig {
     /// Whether the brokers can look up offsets by time. Read from `KAFKA_OFFSETS_FOR_TIMES`.
     #[serde(rename = "kafka_offsets_for_times")]
     pub offsets_for_times: bool,
-    /// Whether the brokers can make and delete topics when asked. Read from `KAFKA_TOPIC_ADMIN`.
+    /// Whether the brokers can make and delete topics, and tell their settings, when asked. Read from `KAFKA_TOPIC_ADMIN`.
     #[serde(rename = "kafka_topic_admin")]
     pub topic_admin: bool,
 }

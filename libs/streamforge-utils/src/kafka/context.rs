@@ -24,7 +24,15 @@ const BELIEVED_AFTER: Duration = Duration::from_secs(3);
 /// a wrong password, so whoever waits has to look here.
 #[derive(Debug, Clone, Default)]
 pub struct KafkaContext {
-    refusal: Arc<Mutex<Option<Refusal>>>,
+    heard: Arc<Mutex<Heard>>,
+}
+
+/// Since a broker last did what it was asked.
+#[derive(Debug, Default)]
+struct Heard {
+    refusal: Option<Refusal>,
+    /// What went wrong last, and may pass.
+    trouble: Option<String>,
 }
 
 #[derive(Debug)]
@@ -44,19 +52,25 @@ impl KafkaContext {
     /// The same for who has waited for an answer in vain for so long: of a client that nobody polled meanwhile, what was
     /// refused long ago is heard only now.
     pub(super) fn permanent_error_after(&self, waited: Duration) -> Option<String> {
-        let refusal = self.refusal();
+        let heard = self.heard();
         let stands = |refusal: &&Refusal| refusal.since.elapsed().max(waited) >= BELIEVED_AFTER;
-        let believed = refusal.as_ref().filter(stands)?;
+        let believed = heard.refusal.as_ref().filter(stands)?;
         Some(believed.reason.clone())
     }
 
     /// A broker has done what it was asked, so it does not refuse this client, whatever was said before.
     pub fn accepted(&self) {
-        *self.refusal() = None;
+        *self.heard() = Heard::default();
     }
 
-    fn refusal(&self) -> MutexGuard<'_, Option<Refusal>> {
-        self.refusal.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What the client last had trouble with, such as a connection that was refused, if nothing was
+    /// [`accepted`](Self::accepted) since. For the error of who has waited in vain.
+    pub fn last_error(&self) -> Option<String> {
+        self.heard().trouble.clone()
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -96,13 +110,20 @@ impl ClientContext for KafkaContext {
         if refused || is_bad_certificate(&error, reason) {
             tracing::error!(target: "rdkafka", %error, reason, "Kafka refuses this client");
             let reason = format!("{error}: {reason}");
-            let mut refusal = self.refusal();
-            let since = refusal
+            let mut heard = self.heard();
+            let since = heard
+                .refusal
                 .as_ref()
                 .map_or_else(Instant::now, |refusal| refusal.since);
-            *refusal = Some(Refusal { since, reason });
+            heard.refusal = Some(Refusal { since, reason });
         } else {
             tracing::debug!(target: "rdkafka", %error, reason, "Kafka client error, librdkafka tries again");
+            // That all are down is said after each broker's own trouble, and says less.
+            let says_less = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
+            let mut heard = self.heard();
+            if heard.trouble.is_none() || !says_less {
+                heard.trouble = Some(format!("{error}: {reason}"));
+            }
         }
     }
 }

@@ -1,7 +1,12 @@
 //! Looking at a topic by offset, outside any group's assignment.
 
+mod visit;
+
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -9,9 +14,12 @@ use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
     error::KafkaError,
-    message::{Message, OwnedMessage},
+    message::{BorrowedMessage, OwnedMessage},
     types::RDKafkaErrorCode,
 };
+
+use visit::{First, Last, Session};
+pub use visit::{Stretch, Visit};
 
 use super::{KafkaContext, consumer_config, context::hear_errors, is_permanent};
 use crate::config::KafkaConfig;
@@ -23,6 +31,15 @@ const PREFETCH_KIB: u32 = 1024;
 /// How long a broker may hold a fetch that has nothing to give, in ms. A reader waits for nothing new; but librdkafka asks
 /// for more once it has read to a partition's end, and while the broker holds that, no other partition is fetched.
 const FETCH_WAIT_MAX_MS: &str = "10";
+/// How long a partition is left alone once enough of it is kept, in ms. The default of a second makes a long read wait
+/// most of its time.
+const FULL_BACKOFF_MS: &str = "5";
+/// An assignment that gives no message for so long is made anew.
+const ASSIGNMENT_PATIENCE: Duration = Duration::from_secs(30);
+/// How long after a failure a visit waits until it reads on.
+const VISIT_PAUSE: Duration = Duration::from_millis(500);
+/// Offsets that the search for the last message looks at: first, and at most at a time.
+const SEARCH_SPAN: (i64, i64) = (1, 4_096);
 
 /// The lowest offset that a partition still has, and the offset that its next message will get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,8 +81,15 @@ pub enum ReadError {
         reason: String,
     },
     /// No answer in time.
-    #[error("{0} took more than {1:?}")]
-    Timeout(String, Duration),
+    #[error("{doing} got no answer for {waited:?}{}", last_error(.last))]
+    Timeout {
+        /// What was being done.
+        doing: String,
+        /// For how long.
+        waited: Duration,
+        /// What the client last had trouble with.
+        last: Option<String>,
+    },
 }
 
 impl ReadError {
@@ -74,15 +98,23 @@ impl ReadError {
         match self {
             Self::Kafka { error, .. } => is_permanent(error),
             Self::Refused { .. } => true,
-            Self::Timeout(..) => false,
+            Self::Timeout { .. } => false,
         }
     }
+}
+
+fn last_error(last: &Option<String>) -> String {
+    last.as_ref()
+        .map(|last| format!("; the client's last error: {last}"))
+        .unwrap_or_default()
 }
 
 /// Reads single messages, stretches, watermarks and committed offsets. It joins no group and commits nothing.
 #[derive(Clone)]
 pub struct TopicReader {
-    consumer: Arc<Mutex<BaseConsumer<KafkaContext>>>,
+    consumer: Arc<BaseConsumer<KafkaContext>>,
+    /// Held by who reads: there is one assignment.
+    turn: Arc<Mutex<()>>,
     context: KafkaContext,
 }
 
@@ -94,11 +126,13 @@ impl TopicReader {
     /// The configuration is refused by librdkafka.
     pub fn new(kafka: &KafkaConfig, client_id: &str, group_id: &str) -> Result<Self, KafkaError> {
         let context = KafkaContext::default();
-        let consumer = consumer_config(kafka, client_id, group_id, PREFETCH_KIB)
+        let consumer: BaseConsumer<_> = consumer_config(kafka, client_id, group_id, PREFETCH_KIB)
             .set("fetch.wait.max.ms", FETCH_WAIT_MAX_MS)
+            .set("fetch.queue.backoff.ms", FULL_BACKOFF_MS)
             .create_with_context(context.clone())?;
         Ok(Self {
-            consumer: Arc::new(Mutex::new(consumer)),
+            consumer: Arc::new(consumer),
+            turn: Arc::default(),
             context,
         })
     }
@@ -157,7 +191,8 @@ impl TopicReader {
         .await
     }
 
-    /// The message at `offset`; `None` if the partition has no message there or any more.
+    /// The message at `offset`; `None` if the partition has no message there: it never had one, it was deleted or
+    /// compacted, or the offset is that of a transaction's control record.
     ///
     /// # Errors
     /// No broker, no rights, or no such partition.
@@ -167,47 +202,137 @@ impl TopicReader {
         partition: i32,
         offset: i64,
     ) -> Result<Option<OwnedMessage>, ReadError> {
-        let mut found = None;
-        self.scan(topic, partition, offset, offset + 1, |message| {
-            found = Some(message)
-        })
-        .await?;
-        Ok(found.filter(|message| message.offset() == offset))
+        let detach = |message: &BorrowedMessage<'_>| Some(message.detach());
+        self.find_first(topic, partition, (offset, offset + 1), detach)
+            .await
     }
 
-    /// Hands every message in `[from, to)` of a partition to `each`, in order. Ends early at the partition's end.
+    /// What `pick` makes of the first message of the offsets `[from, to)` that it makes something of.
     ///
     /// # Errors
     /// No broker, no rights, no such partition, or `from` is no longer there.
-    pub async fn scan(
+    pub async fn find_first<T: Send + 'static>(
         &self,
         topic: &str,
         partition: i32,
-        from: i64,
-        to: i64,
-        mut each: impl FnMut(OwnedMessage),
-    ) -> Result<(), ReadError> {
-        /// Messages a hand-over, so that a long stretch is never held whole.
-        const STRIDE: usize = 1_000;
-        let mut next = from;
-        while next < to {
-            let name = topic.to_owned();
-            let (messages, ended) = self
-                .blocking(
-                    format!("reading {topic} [{partition}] from offset {next}"),
-                    move |consumer| read_stride(consumer, &name, partition, next, to, STRIDE),
-                )
+        (from, to): (i64, i64),
+        pick: impl FnMut(&BorrowedMessage<'_>) -> Option<T> + Send + 'static,
+    ) -> Result<Option<T>, ReadError> {
+        let stretch = Stretch {
+            partition,
+            from,
+            to,
+        };
+        let visitor = First::new(pick);
+        let visited = self.visit(topic, vec![stretch], REQUEST_TIMEOUT, visitor);
+        Ok(visited.await?.found)
+    }
+
+    /// What `pick` makes of the last message of the offsets `[low, high)` that it makes something of. Searches backwards,
+    /// so offsets without a message, and messages of others, may be any number.
+    ///
+    /// # Errors
+    /// No broker, no rights, no such partition, or what is looked at was deleted meanwhile.
+    pub async fn find_last<T: Send + 'static>(
+        &self,
+        topic: &str,
+        partition: i32,
+        (low, high): (i64, i64),
+        pick: impl FnMut(&BorrowedMessage<'_>) -> Option<T> + Send + 'static,
+    ) -> Result<Option<T>, ReadError> {
+        let (mut to, mut span) = (high, SEARCH_SPAN.0);
+        let mut visitor = Last::new(pick);
+        while to > low {
+            let from = low.max(to - span);
+            let stretch = Stretch {
+                partition,
+                from,
+                to,
+            };
+            visitor = Last::new(visitor.pick);
+            visitor = self
+                .visit(topic, vec![stretch], REQUEST_TIMEOUT, visitor)
                 .await?;
-            if let Some(last) = messages.last() {
-                next = last.offset() + 1;
-            }
-            let count = messages.len();
-            messages.into_iter().for_each(&mut each);
-            if ended || count == 0 {
+            if visitor.found.is_some() {
                 break;
             }
+            (to, span) = (from, (span * 8).min(SEARCH_SPAN.1));
         }
-        Ok(())
+        Ok(visitor.found)
+    }
+
+    /// Every message of the offsets `[from, to)`, in order. For few of them: all are held.
+    ///
+    /// # Errors
+    /// No broker, no rights, no such partition, or `from` is no longer there.
+    pub async fn messages(
+        &self,
+        topic: &str,
+        partition: i32,
+        offsets: (i64, i64),
+    ) -> Result<Vec<OwnedMessage>, ReadError> {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let keep = move |message: &BorrowedMessage<'_>| -> Option<()> {
+            // Nobody listens if the read was given up.
+            let _ = sender.send(message.detach());
+            None
+        };
+        self.find_first(topic, partition, offsets, keep).await?;
+        Ok(receiver.iter().collect())
+    }
+
+    /// Lets `visitor` take the messages of `stretches`, and gives it back once it has seen enough. There is one assignment,
+    /// unless reading fails: then it is made anew where it was, until `deadline` has passed without a message.
+    ///
+    /// # Errors
+    /// No message for `deadline`, no rights, no such partition, or an offset that is no longer there.
+    pub async fn visit<V: Visit>(
+        &self,
+        topic: &str,
+        stretches: Vec<Stretch>,
+        deadline: Duration,
+        visitor: V,
+    ) -> Result<V, ReadError> {
+        let mut session = Session::new(topic, stretches, visitor);
+        if session.visitor.wants().is_none() {
+            return Ok(session.visitor);
+        }
+        let _cancel = CancelOnDrop(Arc::clone(&session.is_cancelled));
+        let patience = deadline.min(ASSIGNMENT_PATIENCE);
+        loop {
+            let (consumer, turn) = (Arc::clone(&self.consumer), Arc::clone(&self.turn));
+            let run = tokio::task::spawn_blocking(move || {
+                let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+                let ran = session.run(&consumer, patience);
+                let heard = ran.inspect_err(|_| hear_errors(&consumer));
+                (session, heard)
+            });
+            let ran = run
+                .await
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+            let error = match ran {
+                (visited, Ok(())) => {
+                    self.context.accepted();
+                    return Ok(visited.visitor);
+                }
+                (interrupted, Err(error)) => {
+                    session = interrupted;
+                    error
+                }
+            };
+            let waited = session.moved_at.elapsed();
+            let is_gone = matches!(
+                error.rdkafka_error_code(),
+                Some(RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset)
+            );
+            let doing = || format!("reading {topic}");
+            let error = self.classify(doing(), error, waited);
+            if error.is_permanent() || is_gone || waited >= deadline {
+                return Err(error);
+            }
+            tracing::warn!(%error, topic, "Failed to read the topic; reading on after a pause");
+            tokio::time::sleep(VISIT_PAUSE).await;
+        }
     }
 
     async fn blocking<T: Send + 'static>(
@@ -215,10 +340,10 @@ impl TopicReader {
         doing: String,
         work: impl FnOnce(&BaseConsumer<KafkaContext>) -> Result<T, KafkaError> + Send + 'static,
     ) -> Result<T, ReadError> {
-        let consumer = Arc::clone(&self.consumer);
+        let (consumer, turn) = (Arc::clone(&self.consumer), Arc::clone(&self.turn));
         let asked = Instant::now();
         let answer = tokio::task::spawn_blocking(move || {
-            let consumer = consumer.lock().unwrap_or_else(PoisonError::into_inner);
+            let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
             // What reads does not stay assigned.
             work(&consumer).inspect_err(|_| hear_errors(&consumer))
         });
@@ -228,66 +353,28 @@ impl TopicReader {
         if answer.is_ok() {
             self.context.accepted();
         }
-        answer.map_err(|error| {
-            let refusal = self.context.permanent_error_after(asked.elapsed());
-            match (refusal, error.rdkafka_error_code()) {
-                (Some(reason), _) => ReadError::Refused { doing, reason },
-                (None, Some(RDKafkaErrorCode::OperationTimedOut)) => {
-                    ReadError::Timeout(doing, REQUEST_TIMEOUT)
-                }
-                (None, _) => ReadError::Kafka { doing, error },
-            }
-        })
+        answer.map_err(|error| self.classify(doing, error, asked.elapsed()))
+    }
+
+    fn classify(&self, doing: String, error: KafkaError, waited: Duration) -> ReadError {
+        let refusal = self.context.permanent_error_after(waited);
+        match (refusal, error.rdkafka_error_code()) {
+            (Some(reason), _) => ReadError::Refused { doing, reason },
+            (None, Some(RDKafkaErrorCode::OperationTimedOut)) => ReadError::Timeout {
+                doing,
+                waited,
+                last: self.context.last_error(),
+            },
+            (None, _) => ReadError::Kafka { doing, error },
+        }
     }
 }
 
-/// Reads up to `stride` messages of `[from, to)`, and whether the partition ended there.
-fn read_stride(
-    consumer: &BaseConsumer<KafkaContext>,
-    topic: &str,
-    partition: i32,
-    from: i64,
-    to: i64,
-    stride: usize,
-) -> Result<(Vec<OwnedMessage>, bool), KafkaError> {
-    let mut list = TopicPartitionList::with_capacity(1);
-    list.add_partition_offset(topic, partition, Offset::Offset(from))?;
-    consumer.assign(&list)?;
-    let mut messages = Vec::new();
-    let deadline = Instant::now() + REQUEST_TIMEOUT;
-    let ended = loop {
-        match consumer.poll(Duration::from_millis(100)) {
-            Some(Ok(message)) if message.partition() == partition && message.topic() == topic => {
-                if message.offset() < to {
-                    messages.push(message.detach());
-                }
-                if message.offset() + 1 >= to {
-                    break true;
-                }
-                if messages.len() == stride {
-                    break false;
-                }
-            }
-            Some(Err(KafkaError::PartitionEOF(_))) => break true,
-            Some(Err(KafkaError::MessageConsumption(
-                RDKafkaErrorCode::AllBrokersDown
-                | RDKafkaErrorCode::BrokerTransportFailure
-                | RDKafkaErrorCode::Resolve,
-            )))
-            | Some(Ok(_))
-            | None => {}
-            Some(Err(error)) => {
-                consumer.unassign()?;
-                return Err(error);
-            }
-        }
-        if Instant::now() >= deadline {
-            consumer.unassign()?;
-            return Err(KafkaError::MessageConsumption(
-                RDKafkaErrorCode::OperationTimedOut,
-            ));
-        }
-    };
-    consumer.unassign()?;
-    Ok((messages, ended))
+/// Tells a visit that nobody waits for it any more.
+struct CancelOnDrop(Arc<AtomicBool>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }

@@ -1,5 +1,7 @@
 //! Finding topics, waiting for them, making and deleting them.
 
+mod settings;
+
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -15,6 +17,8 @@ use rdkafka::{
 
 use super::{KafkaContext, client_config, context::hear_errors, is_permanent};
 use crate::config::KafkaConfig;
+
+pub use settings::TopicSettings;
 
 /// How long one request to the broker may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -183,6 +187,8 @@ impl Topics {
         .await
     }
 
+    /// Timestamps are the broker's, so that a wrong clock of a producer neither lets retention delete what was not read
+    /// yet nor has the broker refuse a record.
     async fn create(&self, spec: &TopicSpec) -> Result<(), TopicError> {
         const DOING: &str = "creating topic";
         let asked = Instant::now();
@@ -194,6 +200,7 @@ impl Topics {
             TopicReplication::Fixed(spec.replication.unwrap_or(-1)),
         )
         .set("cleanup.policy", "delete")
+        .set("message.timestamp.type", "LogAppendTime")
         .set("retention.bytes", "-1")
         .set("retention.ms", &retention_ms);
         let admin = self.admin().map_err(classify)?;

@@ -41,6 +41,11 @@ impl Progress {
         self.change(|counts| counts.written = written);
     }
 
+    /// Notes progress that no count shows, such as reading what earlier attempts have left.
+    pub fn note(&self) {
+        self.state().moved_at = Some(unix_seconds());
+    }
+
     /// Records expected in all, where that is known.
     pub fn set_total(&self, total: Option<u64>) {
         self.state().counts.total = total;
@@ -77,7 +82,7 @@ impl Progress {
         self.state().counts
     }
 
-    /// When a count last moved, Unix seconds.
+    /// When a count last moved or progress was [noted](Self::note), Unix seconds.
     pub fn last_progress_at(&self) -> Option<f64> {
         self.state().moved_at
     }

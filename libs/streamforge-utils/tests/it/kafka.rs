@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-use rdkafka::message::Message;
+use rdkafka::{
+    Timestamp,
+    message::{BorrowedMessage, Message},
+    producer::{FutureProducer, FutureRecord},
+};
 use streamforge_devstack::kafka::Broker;
 use streamforge_utils::{
     config::{KafkaConfig, Reader},
-    kafka::{TopicReader, TopicSpec, Topics, Watermarks},
-    protocol::data_topic,
+    kafka::{TopicReader, TopicSettings, TopicSpec, Topics, Watermarks, data_producer_config},
+    protocol::{TimestampMs, data_topic},
 };
 
 use crate::probe::queue_id;
@@ -137,15 +141,95 @@ async fn reads_by_offset() {
     let message = reader.message_at(&topic, 0, 3).await.unwrap().unwrap();
     assert_eq!((message.offset(), message.payload()), (3, Some(&b"3"[..])));
     assert!(reader.message_at(&topic, 0, 5).await.unwrap().is_none());
-    let mut offsets = Vec::new();
-    reader
-        .scan(&topic, 0, 1, 4, |message| offsets.push(message.offset()))
-        .await
-        .unwrap();
+    let messages = reader.messages(&topic, 0, (1, 4)).await.unwrap();
+    let offsets: Vec<i64> = messages.iter().map(Message::offset).collect();
     assert_eq!(offsets, [1, 2, 3]);
+    let number = |message: &BorrowedMessage<'_>| {
+        let text = std::str::from_utf8(message.payload()?).ok()?;
+        text.parse::<u32>().ok().filter(|number| *number < 2)
+    };
+    let last = reader.find_last(&topic, 0, (0, 5), number).await.unwrap();
+    assert_eq!(last, Some(1), "those after it are passed over");
+    let first = reader.find_first(&topic, 0, (1, 5), number).await.unwrap();
+    assert_eq!(first, Some(1));
+    let none = reader.find_last(&topic, 0, (2, 5), number).await.unwrap();
+    assert_eq!(none, None);
     let committed = reader.committed(&topic, &[0]).await.unwrap();
     assert_eq!(
         (committed[0].offset, committed[0].metadata.as_str()),
         (None, "")
+    );
+}
+
+/// Both were taken as they were until topics had the broker's time: the first was deleted by retention within seconds, the
+/// second refused for good.
+#[tokio::test]
+async fn a_wrong_clock_of_a_producer_neither_loses_records_nor_has_them_refused() {
+    let (kafka, config, name) = start();
+    if !kafka.is_real() {
+        eprintln!("NOT RUN: this test needs a real broker: run ci/kafka.sh start");
+        return;
+    }
+    let topics = Topics::new(&config, "test").unwrap();
+    let spec = TopicSpec {
+        name: name.clone(),
+        partitions: 1,
+        replication: None,
+        retention_hours: 1,
+    };
+    topics.ensure(&spec, Duration::from_secs(20)).await.unwrap();
+    let settings = topics.check_settings(&name).await.unwrap();
+    assert_eq!(
+        (
+            settings.cleanup_policy.as_str(),
+            settings.timestamp_type.as_str()
+        ),
+        ("delete", "LogAppendTime")
+    );
+    let now = TimestampMs::now().as_millis();
+    let producer: FutureProducer = data_producer_config(&config, "test", 1_024)
+        .create()
+        .unwrap();
+    for hours in [-8 * 24, 2] {
+        let record = FutureRecord::to(&name)
+            .key("key")
+            .payload("value")
+            .partition(0)
+            .timestamp(now + hours * 3_600_000);
+        let sent = producer.send(record, Duration::from_secs(20)).await;
+        sent.unwrap_or_else(|(error, _)| panic!("{hours} h: {error}"));
+    }
+    // Retention is looked at every 0.5 s.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let reader = TopicReader::new(&config, "test", "wf-test").unwrap();
+    let ends = reader.watermarks(&name, 0).await.unwrap();
+    assert_eq!(ends, Watermarks { low: 0, high: 2 });
+    for message in reader.messages(&name, 0, (0, 2)).await.unwrap() {
+        let Timestamp::LogAppendTime(at) = message.timestamp() else {
+            panic!("{:?}", message.timestamp());
+        };
+        assert!(
+            (now..now + 600_000).contains(&at),
+            "{at} is not about {now}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn settings_that_can_not_be_looked_up_are_taken_for_the_defaults() {
+    let (kafka, config, name) = start();
+    kafka.create_topic(&name, 1).await.unwrap();
+    if kafka.is_real() {
+        eprintln!("NOT RUN: this test needs a broker that does not know DescribeConfigs");
+        return;
+    }
+    let begun = std::time::Instant::now();
+    let topics = Topics::new(&config, "test").unwrap();
+    let settings = topics.check_settings(&name).await.unwrap();
+    assert_eq!(settings, TopicSettings::default());
+    let took = begun.elapsed();
+    assert!(
+        took < Duration::from_secs(5),
+        "it is refused at once, and took {took:?}"
     );
 }

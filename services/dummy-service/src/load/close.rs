@@ -104,7 +104,7 @@ impl Load<'_> {
     /// Waits until nothing waits for its acknowledgement; `false` if the grace was over before.
     async fn settle(&self, grace: &mut Grace<'_>) -> Result<bool, PublishError> {
         loop {
-            self.producer.check()?;
+            self.producer.check().await?;
             if self.producer.in_flight() == 0 {
                 return Ok(true);
             }

@@ -8,6 +8,7 @@
 mod commands;
 mod consume;
 mod flags;
+mod foreign;
 mod load;
 mod metrics;
 mod rig;

@@ -1,9 +1,12 @@
 //! What contradicts a load, and where it goes on.
 
-use rdkafka::{Timestamp, message::OwnedHeaders};
+use rdkafka::{
+    Timestamp,
+    message::{OwnedHeaders, OwnedMessage},
+};
 use streamforge_utils::{
     kafka::headers,
-    protocol::{Interval, Numbers},
+    protocol::{DLQ_TOPIC, Interval, Numbers, REPLAY},
 };
 
 use super::*;
@@ -92,11 +95,37 @@ fn our_own_messages_are_taken() {
     ));
     let foreign = message(0, "BTCUSDT", b"{}", headers::with(&[]));
     assert_eq!(entry(&foreign, &spec), Ok(Entry::Foreign));
-    let strings = StreamSpec {
-        numbers: Numbers::String,
-        ..spec.clone()
-    };
-    entry(&record(&strings, 7), &spec).unwrap();
+}
+
+#[test]
+fn a_record_needs_no_more_than_its_number_and_open_time() {
+    let spec = spec();
+    let implausible =
+        br#"{"open_time":1722470400000,"open":1,"volume":-8589934.59200000,"high":1,"low":2}"#;
+    let bare = br#"{"open_time":1722470400000}"#;
+    for value in [&implausible[..], bare] {
+        let message = message(0, "BTCUSDT", value, headers::with(&[(SEQ, "1")]));
+        let expected = Entry::Record {
+            seq: 1,
+            open_time: TimestampMs(FIRST),
+        };
+        assert_eq!(entry(&message, &spec), Ok(expected));
+    }
+}
+
+#[test]
+fn a_dead_letter_that_was_put_back_is_not_a_loaders() {
+    let spec = spec();
+    let value = record(&spec, 0);
+    let value = value.payload().unwrap();
+    for more in [
+        &[(REPLAY, "wf-x-data/0/0")][..],
+        &[(DLQ_TOPIC, "wf-x-data"), (SEQ, "1")],
+        &[(DLQ_TOPIC, "wf-x-data"), (EOS, EOS_VALUE)],
+    ] {
+        let put_back = message(0, "BTCUSDT", value, headers::with(more));
+        assert_eq!(entry(&put_back, &spec), Ok(Entry::Foreign), "{more:?}");
+    }
 }
 
 #[test]
@@ -124,6 +153,7 @@ fn what_is_of_another_load_names_both_sides() {
     let other_interval = other(|spec| spec.interval = Interval::Minute3);
     let other_key = other(|spec| spec.partition_key = PartitionKey::Record);
     let more_partitions = other(|spec| spec.partitions = 7);
+    let strings = other(|spec| spec.numbers = Numbers::String);
     for (message, problem) in [
         (
             marker(&other_queue),
@@ -151,6 +181,10 @@ fn what_is_of_another_load_names_both_sides() {
             "is the candle of 2024-08-02T00:00Z, which is not in TIME_RANGE 2024-08-01:2024-08-01",
         ),
         (
+            record(&strings, 0),
+            "has its numbers written with NUMBERS string, and this load's is json",
+        ),
+        (
             record(&other_key, 0),
             "has the key BTCUSDT_1m_1722470400000, and this load's is BTCUSDT (PARTITION_KEY)",
         ),
@@ -165,7 +199,7 @@ fn what_is_of_another_load_names_both_sides() {
         ),
         (
             message(0, "BTCUSDT", b"[1]", headers::with(&[(SEQ, "1")])),
-            "is not a candle: expected a JSON object, found an array",
+            "is not a candle: expected a JSON object",
         ),
         (
             message(0, "", b"{}", headers::with(&[(EOS, EOS_VALUE)])),
@@ -180,6 +214,7 @@ fn at(last: Option<i64>) -> PartitionState {
     PartitionState {
         last_seq: last.map_or(0, |last| u64::try_from(last).unwrap() + 1),
         first_open: last.map(|_| TimestampMs(FIRST)),
+        is_first_known: last.is_some(),
         last_open: last.map(|last| TimestampMs(FIRST + last * MINUTE)),
         ..PartitionState::default()
     }
@@ -240,7 +275,7 @@ fn a_topic_that_begins_later_than_the_range_was_loaded_with_another_range() {
     );
     assert!(error.is_permanent());
     let deleted = [PartitionState {
-        low: 3,
+        is_first_known: false,
         ..states[0]
     }];
     check_beginning("data", &deleted, &spec, TimestampMs(FIRST - MINUTE)).unwrap();

@@ -5,8 +5,11 @@
 )]
 
 mod faults;
+mod foreign;
 mod load;
+mod look_back;
 mod process;
 mod resume;
 mod rig;
+mod settings;
 mod stop;

@@ -233,6 +233,11 @@ async fn what_contradicts_the_load_is_refused_for_good() {
         ),
         ("PARTITION_KEY", "record", "(PARTITION_KEY)"),
         ("TOPIC_PARTITIONS", "1", "(TOPIC_PARTITIONS)"),
+        (
+            "NUMBERS",
+            "string",
+            "has its numbers written with NUMBERS json, and this load's is string",
+        ),
     ] {
         let mut rig = Rig::new(|exchange| exchange, &[("TOPIC_PARTITIONS", "2")])
             .await

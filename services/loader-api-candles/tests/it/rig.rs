@@ -9,6 +9,8 @@ use std::{
 use loader_api_candles::{config::Config, metrics::IN_FLIGHT, worker};
 use rdkafka::{
     Message,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
     message::OwnedMessage,
     producer::{FutureProducer, FutureRecord},
 };
@@ -19,7 +21,7 @@ use streamforge_devstack::{
 };
 use streamforge_utils::{
     config::Vars,
-    kafka::{headers, producer_config},
+    kafka::{client_config, headers, producer_config},
     protocol::{
         EOS, Event, Interval, Marker, QueueId, SEQ, TimestampMs, WorkflowKind, data_topic,
         new_queue_id,
@@ -133,6 +135,27 @@ impl Rig {
         in_use.or_insert(partitions.to_string());
         self.create_topic(partitions).await;
         self
+    }
+
+    /// With a data topic of one partition and these settings; `None` on the mock, whose topics have none.
+    pub(crate) async fn topic_with(self, settings: &[(&str, &str)]) -> Option<Self> {
+        if !self.kafka.is_real() {
+            eprintln!("NOT RUN: this test needs a real broker: run ci/kafka.sh start");
+            return None;
+        }
+        let new = NewTopic::new(&self.topic, 1, TopicReplication::Fixed(1));
+        let new = settings
+            .iter()
+            .fold(new, |new, (name, value)| new.set(name, value));
+        let admin = self.admin();
+        let made = admin.create_topics([&new], &AdminOptions::new()).await;
+        made.unwrap()[0].as_ref().unwrap();
+        Some(self)
+    }
+
+    pub(crate) fn admin(&self) -> AdminClient<DefaultClientContext> {
+        let config = self.kafka.config().unwrap();
+        client_config(&config, "test").create().unwrap()
     }
 
     pub(crate) async fn create_topic(&self, partitions: i32) {
@@ -324,6 +347,8 @@ pub(crate) struct Contents {
     pub(crate) records: Vec<Value>,
     /// Messages that no loader wrote.
     pub(crate) foreign: usize,
+    /// Dead letters that were put back.
+    pub(crate) replayed: usize,
 }
 
 impl Contents {
@@ -333,6 +358,10 @@ impl Contents {
         let mut contents = Self::default();
         let mut last: BTreeMap<i32, (u64, i64)> = BTreeMap::new();
         for message in &messages {
+            if headers::is_replayed(message) {
+                contents.replayed += 1;
+                continue;
+            }
             let payload = message.payload().unwrap();
             assert_eq!(headers::get(message, "streamforge-schema"), Some("1"));
             if headers::get(message, EOS).is_some() {
