@@ -161,6 +161,26 @@ async fn reads_by_offset() {
     );
 }
 
+/// A message that is fetched before its partition has a queue of its own would be missing.
+#[tokio::test]
+async fn the_first_messages_of_every_partition_are_read() {
+    let (kafka, config, topic) = start();
+    kafka.create_topic(&topic, 3).await.unwrap();
+    for number in 0..30 {
+        let (partition, text) = (number % 3, number.to_string());
+        let sent = kafka.publish(&topic, Some(partition), "key", &text, &[]);
+        sent.await.unwrap();
+    }
+    for _ in 0..10 {
+        let reader = TopicReader::new(&config, "test", "wf-test").unwrap();
+        for partition in 0..3 {
+            let read = reader.messages(&topic, partition, (0, 10)).await.unwrap();
+            let offsets: Vec<i64> = read.iter().map(Message::offset).collect();
+            assert_eq!(offsets, (0..10).collect::<Vec<_>>(), "{partition}");
+        }
+    }
+}
+
 /// Both were taken as they were until topics had the broker's time: the first was deleted by retention within seconds, the
 /// second refused for good.
 #[tokio::test]

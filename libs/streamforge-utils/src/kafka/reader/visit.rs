@@ -95,17 +95,17 @@ impl<V: Visit> Session<V> {
                 open.add_partition_offset(&self.topic, stretch.partition, from)?;
             }
         }
+        // Before the assignment: a message that is fetched before its partition has a queue would go to the client's main
+        // one. Once an application has asked for a partition's queue, librdkafka does not forward it any more.
+        let mut queues = Vec::with_capacity(self.stretches.len());
+        for stretch in &self.stretches {
+            let queue = consumer.split_partition_queue(&self.topic, stretch.partition);
+            queues.push(queue.ok_or(KafkaError::MessageConsumption(
+                RDKafkaErrorCode::UnknownPartition,
+            ))?);
+        }
         consumer.assign(&open)?;
-        let queues = self.stretches.iter().map(|stretch| {
-            consumer
-                .split_partition_queue(&self.topic, stretch.partition)
-                .ok_or(KafkaError::MessageConsumption(
-                    RDKafkaErrorCode::UnknownPartition,
-                ))
-        });
-        let read = queues
-            .collect::<Result<Vec<_>, _>>()
-            .and_then(|queues| self.read(consumer, &queues, patience));
+        let read = self.read(consumer, &queues, patience);
         consumer.unassign()?;
         read
     }
@@ -132,8 +132,14 @@ impl<V: Visit> Session<V> {
                 continue;
             }
             served = 0;
-            if let Some(Err(error)) = consumer.poll(SERVE) {
-                last_error = Some(unless_passing(error)?);
+            match consumer.poll(SERVE) {
+                Some(Err(error)) => last_error = Some(unless_passing(error)?),
+                // It would be missing from its stretch.
+                Some(Ok(_)) => {
+                    let misrouted = KafkaError::MessageConsumption(RDKafkaErrorCode::BadMessage);
+                    return Err(misrouted);
+                }
+                None => {}
             }
             if self.is_cancelled.load(Ordering::Relaxed) {
                 return Err(KafkaError::Canceled);
