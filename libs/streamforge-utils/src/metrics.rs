@@ -10,6 +10,8 @@ pub const RECORDS_TOTAL: &str = "streamforge_records_total";
 pub const RECORDS_REJECTED: &str = "streamforge_records_rejected";
 /// Records expected that the exchange does not have.
 pub const RECORDS_MISSING: &str = "streamforge_records_missing";
+/// Records published although a value is implausible.
+pub const RECORDS_SUSPECT: &str = "streamforge_records_suspect";
 /// Events handed to Kafka, by kind.
 pub const EVENTS: &str = "streamforge_events_total";
 /// Events that did not reach Kafka.
@@ -30,6 +32,8 @@ pub struct WorkerMetrics {
     pub records_rejected: IntGauge,
     /// [`RECORDS_MISSING`]
     pub records_missing: IntGauge,
+    /// [`RECORDS_SUSPECT`]
+    pub records_suspect: IntGauge,
     /// [`EVENTS`]
     pub events: IntCounterVec,
     /// [`EVENTS_LOST`]
@@ -64,6 +68,10 @@ impl WorkerMetrics {
             records_missing: gauge(
                 RECORDS_MISSING,
                 "Records expected that the exchange does not have",
+            )?,
+            records_suspect: gauge(
+                RECORDS_SUSPECT,
+                "Records published although a value is implausible",
             )?,
             events: labelled(EVENTS, "Events handed to Kafka", "event")?,
             events_lost: counter(EVENTS_LOST, "Events that did not reach Kafka")?,

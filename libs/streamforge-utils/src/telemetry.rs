@@ -236,6 +236,7 @@ impl Telemetry {
             (&metrics.records_total, counts.total.unwrap_or(0)),
             (&metrics.records_rejected, counts.rejected),
             (&metrics.records_missing, counts.missing),
+            (&metrics.records_suspect, counts.suspect),
         ] {
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }

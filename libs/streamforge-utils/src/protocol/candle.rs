@@ -44,6 +44,19 @@ impl<'a> Decimal<'a> {
     pub fn to_f64(self) -> f64 {
         self.digits.parse().unwrap_or(f64::NAN)
     }
+
+    /// Whether it fits into a double.
+    fn is_finite(self) -> bool {
+        // Plain digits of any usual length do, and parsing them costs time.
+        let is_plain = self.digits.len() < 300 && !self.digits.contains(['e', 'E']);
+        is_plain || self.to_f64().is_finite()
+    }
+
+    /// Whether it is below 0. `-0.00000000` is zero.
+    pub fn is_negative(self) -> bool {
+        let significand = self.digits.split(['e', 'E']).next().unwrap_or_default();
+        significand.starts_with('-') && significand.bytes().any(|byte| matches!(byte, b'1'..=b'9'))
+    }
 }
 
 /// Whether the text is a number in JSON's grammar: `-? int frac? exp?`, no leading zeros, no leading plus.
@@ -162,12 +175,24 @@ impl<'a> Candle<'a> {
         format!("{symbol}_{interval}_{}", open_time.as_millis())
     }
 
-    /// Reads one record.
+    /// Reads one record and checks its values: [`Candle::read`] and [`Candle::implausible`].
     ///
     /// # Errors
-    /// Says what is wrong and where: no JSON, no object, a field missing or of another type, a number that is
-    /// negative or too large for a double, `high` below another price, a key that is not of this candle.
+    /// As [`Candle::read`], and values that no market can have.
     pub fn parse(record: &'a [u8]) -> Result<Self, CandleError> {
+        let candle = Self::read(record)?;
+        match candle.implausible() {
+            Some(what) => Err(CandleError::Value(what)),
+            None => Ok(candle),
+        }
+    }
+
+    /// Reads one record. Prices and volumes may be implausible.
+    ///
+    /// # Errors
+    /// Says what is wrong and where: no JSON, no object, a field missing or of another type, a key that is not of
+    /// this candle, a close time before the open time.
+    pub fn read(record: &'a [u8]) -> Result<Self, CandleError> {
         match record.iter().find(|byte| !byte.is_ascii_whitespace()) {
             Some(b'[') => return Err(CandleError::NotAnObject("an array")),
             Some(b'"') => return Err(CandleError::NotAnObject("a string")),
@@ -176,11 +201,11 @@ impl<'a> Candle<'a> {
             _ => {}
         }
         let candle: Self = serde_json::from_slice(record).map_err(CandleError::Shape)?;
-        candle.check()?;
+        candle.check_identity()?;
         Ok(candle)
     }
 
-    fn check(&self) -> Result<(), CandleError> {
+    fn check_identity(&self) -> Result<(), CandleError> {
         let wrong = |message: String| Err(CandleError::Value(message));
         if let Err(error) = self.symbol.parse::<Symbol>() {
             return wrong(error.to_string());
@@ -200,10 +225,18 @@ impl<'a> Candle<'a> {
                 self.close_time.0, self.open_time.0
             ));
         }
+        if self.exchange.is_empty() {
+            return wrong("exchange is empty".to_owned());
+        }
+        Ok(())
+    }
+
+    /// The first value that no market can have: a negative number, one too large for a double, `high` below or `low`
+    /// above another price. The loader counts such candles and publishes them, writers send them to the dead letters.
+    pub fn implausible(&self) -> Option<String> {
         for (name, number) in self.numbers() {
-            let value = number.to_f64();
-            if !value.is_finite() || value < 0.0 || number.digits().starts_with('-') {
-                return wrong(format!(
+            if number.is_negative() || !number.is_finite() {
+                return Some(format!(
                     "{name} is {}, expected a number from 0 on",
                     number.digits()
                 ));
@@ -216,24 +249,21 @@ impl<'a> Candle<'a> {
             ("low", self.low),
         ] {
             if high < price.to_f64() {
-                return wrong(format!(
+                return Some(format!(
                     "high {} is below {name} {}",
                     self.high.digits(),
                     price.digits()
                 ));
             }
             if low > price.to_f64() {
-                return wrong(format!(
+                return Some(format!(
                     "low {} is above {name} {}",
                     self.low.digits(),
                     price.digits()
                 ));
             }
         }
-        if self.exchange.is_empty() {
-            return wrong("exchange is empty".to_owned());
-        }
-        Ok(())
+        None
     }
 
     fn numbers(&self) -> [(&'static str, Decimal<'a>); 8] {

@@ -96,6 +96,9 @@ pub struct RecordCounts {
     /// Expected, and the exchange does not have them.
     #[serde(rename = "records_missing", default)]
     pub missing: u64,
+    /// Published by this process of a loader although a value is implausible: negative, or `high` below `low`.
+    #[serde(rename = "records_suspect", default)]
+    pub suspect: u64,
 }
 
 /// One message on `queue-events`; its Kafka key is `queue_id`.
@@ -182,6 +185,7 @@ mod tests {
                 total: Some(44640),
                 rejected: 0,
                 missing: 0,
+                suspect: 0,
             },
             last_progress_at: Some(1_722_500_124.9),
             finished: kind.is_terminal(),

@@ -61,6 +61,11 @@ impl Progress {
         self.change(|counts| counts.missing = missing);
     }
 
+    /// Records that were published although a value is implausible.
+    pub fn set_suspect(&self, suspect: u64) {
+        self.change(|counts| counts.suspect = suspect);
+    }
+
     /// What the exchange does not have; the first 100 stand in the last event.
     pub fn set_gaps(&self, mut gaps: Vec<Gap>) {
         gaps.truncate(MAX_GAPS);

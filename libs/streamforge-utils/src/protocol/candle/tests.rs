@@ -121,6 +121,50 @@ fn says_what_is_wrong_with_a_record() {
 }
 
 #[test]
+fn a_negative_zero_is_zero_and_less_is_not() {
+    for zero in ["-0", "-0.00000000", "-0e5", "-0.0E-3"] {
+        let record = RECORD.replace("12.34567", zero);
+        let candle = Candle::parse(record.as_bytes()).unwrap();
+        assert_eq!(candle.volume.digits(), zero);
+    }
+    // The last is a double's zero, and yet below 0.
+    for negative in ["-8589934.59200000", "-0.00000001", "-1e-400"] {
+        let record = RECORD.replace("12.34567", negative);
+        let error = Candle::parse(record.as_bytes()).unwrap_err().to_string();
+        let expected =
+            format!("not a possible candle: volume is {negative}, expected a number from 0 on");
+        assert_eq!(error, expected);
+    }
+}
+
+#[test]
+fn an_implausible_candle_is_still_a_candle() {
+    for (changed, what) in [
+        (
+            RECORD.replace("12.34567", "-8589934.59200000"),
+            "volume is -8589934.59200000, expected a number from 0 on",
+        ),
+        (
+            RECORD.replace("64640.00", "1.5"),
+            "high 1.5 is below open 64628.01",
+        ),
+        (
+            RECORD.replace("64600.00", "70000"),
+            "low 70000 is above open 64628.01",
+        ),
+    ] {
+        let candle = Candle::read(changed.as_bytes()).unwrap();
+        assert_eq!(candle.implausible().as_deref(), Some(what));
+    }
+    assert_eq!(Candle::read(RECORD.as_bytes()).unwrap().implausible(), None);
+    let other = RECORD.replace("BTCUSDT_1m_1722470400000", "BTCUSDT_1m_1");
+    assert!(
+        Candle::read(other.as_bytes()).is_err(),
+        "a key of another candle"
+    );
+}
+
+#[test]
 fn lets_unknown_fields_through() {
     let record = changed("note", json!("later versions may say more"));
     Candle::parse(record.as_bytes()).unwrap();
