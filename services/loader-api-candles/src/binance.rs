@@ -11,22 +11,25 @@
 mod answer;
 mod error;
 mod retry;
+mod silence;
 mod weight;
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::atomic::AtomicBool, time::Duration};
 
+use reqwest::redirect;
 use serde::Deserialize;
 use streamforge_utils::protocol::{Interval, Symbol, TimestampMs};
 use url::Url;
 
 use crate::{
-    kline::{self, BadPage, Kline},
+    kline::{self, BadPage, Kline, MICROSECONDS_FROM},
     message::Message,
     metrics::Metrics,
     plan::{PAGE_LIMIT, Window},
 };
 pub use error::BinanceError;
-use weight::WeightBudget;
+pub(crate) use retry::gave_up;
+use weight::{Aim, WeightBudget};
 
 /// Weight of each request, as the exchange counts it.
 const KLINES_WEIGHT: u32 = 2;
@@ -34,6 +37,10 @@ const EXCHANGE_INFO_WEIGHT: u32 = 20;
 const TIME_WEIGHT: u32 = 1;
 
 const USER_AGENT: &str = concat!("streamforge-loader-api-candles/", env!("CARGO_PKG_VERSION"));
+
+/// The least time between two questions that confirm each other. Servers of the exchange that are behind the others
+/// have caught up by then.
+pub const CONFIRM_AFTER: Duration = Duration::from_secs(2);
 
 /// How long the client waits, and how long it tries.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +55,10 @@ pub struct HttpSettings {
     pub first_backoff: Duration,
     /// Longest pause between tries.
     pub longest_backoff: Duration,
+    /// Pause after the exchange's firewall has refused a request.
+    pub firewall_pause: Duration,
+    /// Pause before something is asked for again to confirm it.
+    pub confirm_after: Duration,
 }
 
 impl HttpSettings {
@@ -59,6 +70,9 @@ impl HttpSettings {
             retry_deadline,
             first_backoff: Duration::from_millis(200),
             longest_backoff: Duration::from_secs(15),
+            // Ten tries, with the default deadline.
+            firewall_pause: (retry_deadline / 10).min(Duration::from_secs(30)),
+            confirm_after: CONFIRM_AFTER,
         }
     }
 }
@@ -69,8 +83,30 @@ pub struct BinanceClient {
     base_url: String,
     settings: HttpSettings,
     budget: WeightBudget,
+    /// Whether there ever was an answer that was not the firewall's.
+    is_answered: AtomicBool,
     metrics: Metrics,
     message: Message,
+}
+
+/// Which klines to ask for. Both kinds look at the open time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// The first ones that open in a window.
+    FirstIn(Window),
+    /// The latest ones that open before an instant.
+    LatestBefore(TimestampMs),
+}
+
+/// An answer to a [`Question`].
+#[derive(Debug)]
+pub struct Answer {
+    /// Oldest first.
+    pub klines: Vec<Kline>,
+    /// The exchange's clock when the question was sent; not later.
+    pub asked_at: TimestampMs,
+    /// How long it took, without what the exchange's limits did.
+    pub spent: Duration,
 }
 
 impl fmt::Debug for BinanceClient {
@@ -88,6 +124,7 @@ struct Request<'a> {
     path: &'static str,
     query: &'a [(&'static str, String)],
     weight: u32,
+    aim: Aim,
 }
 
 #[derive(Deserialize)]
@@ -132,15 +169,30 @@ impl BinanceClient {
             .user_agent(USER_AGENT)
             .connect_timeout(settings.connect_timeout)
             .timeout(settings.request_timeout)
+            // The exchange redirects nobody; who does is something on the way.
+            .redirect(redirect::Policy::none())
             .build()?;
         Ok(Self {
             http,
             base_url: base_url.as_str().trim_end_matches('/').to_owned(),
             settings,
             budget: WeightBudget::default(),
+            is_answered: AtomicBool::new(false),
             metrics,
             message,
         })
+    }
+
+    pub(crate) fn settings(&self) -> &HttpSettings {
+        &self.settings
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    pub(crate) fn message(&self) -> &Message {
+        &self.message
     }
 
     /// The exchange's clock. Also sets the clock by which request weight is counted.
@@ -153,10 +205,20 @@ impl BinanceClient {
             path: "/api/v3/time",
             query: &[],
             weight: TIME_WEIGHT,
+            aim: Aim::Data,
         };
-        let answer: ServerTime = self
-            .get(&request, |body| kline::read_json(body, "the server's time"))
-            .await?;
+        let read = |body: &[u8]| {
+            const EXPECTED: &str = "the server's time in Unix milliseconds";
+            let answer: ServerTime = kline::read_json(body, EXPECTED)?;
+            if (1..MICROSECONDS_FROM).contains(&answer.server_time) {
+                return Ok(answer);
+            }
+            Err(BadPage::Foreign {
+                expected: EXPECTED,
+                found: kline::excerpt(body),
+            })
+        };
+        let (answer, _) = self.get(&request, read).await?;
         let now = TimestampMs(answer.server_time);
         self.budget.set_clock(now);
         Ok(now)
@@ -172,8 +234,9 @@ impl BinanceClient {
             path: "/api/v3/exchangeInfo",
             query: &[("symbol", symbol.to_string())],
             weight: EXCHANGE_INFO_WEIGHT,
+            aim: Aim::Limit,
         };
-        let info: ExchangeInfo = self
+        let (info, _): (ExchangeInfo, _) = self
             .get(&request, |body| {
                 let info: ExchangeInfo = kline::read_json(body, "exchangeInfo")?;
                 if info.symbols.iter().any(|it| it.symbol == symbol.as_str()) {
@@ -199,24 +262,8 @@ impl BinanceClient {
         Ok(())
     }
 
-    /// The exchange's first kline of `interval`; `None` if it has none.
-    ///
-    /// # Errors
-    /// See [`BinanceError`].
-    pub async fn first_kline(
-        &self,
-        symbol: &Symbol,
-        interval: Interval,
-    ) -> Result<Option<Kline>, BinanceError> {
-        let everything = Window {
-            start: TimestampMs(0),
-            end: TimestampMs(i64::MAX),
-        };
-        let klines = self.klines(symbol, interval, everything, 1).await?;
-        Ok(klines.into_iter().next())
-    }
-
-    /// The first `limit` klines that open in `window`, oldest first. Fewer mean that the window holds no more.
+    /// At most `limit` klines, oldest first. That there are fewer is the exchange's word alone: see [`crate::fetch`]
+    /// for what confirms it.
     ///
     /// # Errors
     /// See [`BinanceError`].
@@ -224,38 +271,63 @@ impl BinanceClient {
         &self,
         symbol: &Symbol,
         interval: Interval,
-        window: Window,
+        question: Question,
         limit: u16,
-    ) -> Result<Vec<Kline>, BinanceError> {
+    ) -> Result<Answer, BinanceError> {
         debug_assert!(
             limit <= PAGE_LIMIT,
             "the exchange gives at most 1000 at once"
         );
+        let window = question.window();
         let mut query = vec![
             ("symbol", symbol.to_string()),
             ("interval", interval.to_string()),
-            ("startTime", window.start.as_millis().to_string()),
+            // Both ends are inclusive and look at the open time.
+            ("endTime", (window.end - 1).as_millis().to_string()),
             ("limit", limit.to_string()),
         ];
-        // Both ends are inclusive and look at the open time.
-        if window.end.as_millis() < i64::MAX {
-            query.push(("endTime", (window.end - 1).as_millis().to_string()));
+        if let Question::FirstIn(window) = question {
+            query.push(("startTime", window.start.as_millis().to_string()));
         }
         let request = Request {
             name: "klines",
             path: "/api/v3/klines",
             query: &query,
             weight: KLINES_WEIGHT,
+            aim: Aim::Data,
         };
-        let klines = self
-            .get(&request, |body| {
-                let klines = kline::read_page(body)?;
-                check_page(&klines, window, limit)?;
-                Ok(klines)
-            })
-            .await?;
-        self.metrics.fetched(klines.len());
-        Ok(klines)
+        let read = |body: &[u8]| {
+            let rows = kline::read_page(body)?;
+            check_page(&rows.klines, window, limit)?;
+            Ok(rows)
+        };
+        let asked_at = self.budget.clock().0;
+        let (rows, spent) = self.get(&request, read).await?;
+        if rows.duplicates > 0 {
+            tracing::warn!(
+                rows = rows.duplicates,
+                "Left out rows that the exchange sent twice"
+            );
+        }
+        self.metrics.fetched(rows.klines.len(), rows.duplicates);
+        Ok(Answer {
+            klines: rows.klines,
+            asked_at,
+            spent,
+        })
+    }
+}
+
+impl Question {
+    /// What an open time of an answer has to lie in.
+    fn window(self) -> Window {
+        match self {
+            Self::FirstIn(window) => window,
+            Self::LatestBefore(end) => Window {
+                start: TimestampMs(0),
+                end,
+            },
+        }
     }
 }
 

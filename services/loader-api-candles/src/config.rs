@@ -2,14 +2,16 @@
 
 mod values;
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use streamforge_utils::{
     config::{ConfigError, KafkaConfig, OpsConfig, QueueConfig, Reader, Section, Variable, Vars},
     protocol::{Interval, Numbers, TimeRange, WorkflowKind},
 };
 
-use crate::partition::PartitionKey;
-pub use values::{ApiUrl, TopicName, Within};
+use crate::{binance::CONFIRM_AFTER, partition::PartitionKey};
+pub use values::{ApiUrl, CloseGrace, TopicName, Within};
 
 /// All variables of this worker, a list a section.
 pub const VARIABLES: &[&[Variable]] = &[
@@ -44,6 +46,8 @@ pub struct Config {
     pub kafka: KafkaConfig,
     /// How the worker is watched and how long it tries.
     pub ops: OpsConfig,
+    /// Pause before the exchange is asked again to confirm what it does not have. No variable: tests shorten it.
+    pub confirm_after: Duration,
 }
 
 /// What to load, and from where.
@@ -56,6 +60,9 @@ pub struct SourceConfig {
     /// Pages asked for at a time. Read from `FETCH_IN_FLIGHT`, default 4: enough to hide the way to the exchange,
     /// and few enough that the weight limit is met by waiting, not by refusals.
     pub fetch_in_flight: InFlight,
+    /// How long after its close, by the exchange's clock, a candle is final. Read from `CANDLE_CLOSE_GRACE_SECS`,
+    /// default 3 s: trades of the last moment and servers that are behind have arrived by then.
+    pub candle_close_grace_secs: CloseGrace,
 }
 
 /// Where to publish, and how.
@@ -97,6 +104,9 @@ impl Section for SourceConfig {
         Variable::optional("FETCH_IN_FLIGHT", "a whole number from 1 to 32", "4")
             .default("4")
             .means("pages of 1000 candles asked for at a time"),
+        Variable::optional("CANDLE_CLOSE_GRACE_SECS", "seconds from 0 to 600", "3")
+            .default("3")
+            .means("how long after its close, by the exchange's clock, a candle is final"),
     ];
 }
 
@@ -161,6 +171,7 @@ impl Config {
             publish: publish.expect(all_read),
             kafka: kafka.expect(all_read),
             ops: ops.expect(all_read),
+            confirm_after: CONFIRM_AFTER,
         })
     }
 }

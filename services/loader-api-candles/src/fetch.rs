@@ -1,9 +1,19 @@
 //! The pages of a plan, several asked for at once, handed over in order.
 //!
 //! At most `FETCH_IN_FLIGHT` pages are held besides the one that was handed over last. An error ends the row: no page
-//! is ever left out. What becomes of the klines is not its job.
+//! is ever left out. That the exchange has no candle is never believed because an answer is empty: see [`confirm`]
+//! and [`beginning`]. What becomes of the klines is not its job.
 
-use std::{pin::Pin, sync::Arc};
+mod beginning;
+mod confirm;
+mod inquiry;
+
+use std::{
+    ops::Range,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures::{Stream, StreamExt, stream};
 use streamforge_utils::protocol::{Grid, Interval, Symbol, TimestampMs};
@@ -14,6 +24,8 @@ use crate::{
     kline::Kline,
     plan::{PAGE_LIMIT, Plan, Window},
 };
+use confirm::confirm;
+use inquiry::Inquiry;
 
 /// Klines of consecutive windows, in order.
 pub type Pages = Pin<Box<dyn Stream<Item = Result<Vec<Kline>, BinanceError>> + Send>>;
@@ -24,27 +36,42 @@ pub struct CandleSource {
     client: Arc<BinanceClient>,
     symbol: Symbol,
     interval: Interval,
+    close_grace: Duration,
+    /// Where the exchange was last found to have no candle.
+    empty: Arc<Mutex<Option<Range<TimestampMs>>>>,
 }
 
 impl CandleSource {
-    /// The candles of `symbol` and `interval`.
-    pub fn new(client: BinanceClient, symbol: Symbol, interval: Interval) -> Self {
+    /// The candles of `symbol` and `interval`, which are final `close_grace` after their close.
+    pub fn new(
+        client: BinanceClient,
+        symbol: Symbol,
+        interval: Interval,
+        close_grace: Duration,
+    ) -> Self {
         Self {
             client: Arc::new(client),
             symbol,
             interval,
+            close_grace,
+            empty: Arc::default(),
         }
+    }
+
+    /// The client that it asks.
+    pub fn client(&self) -> &BinanceClient {
+        &self.client
     }
 
     /// What opens from `from` on, up to the end of `plan`, `in_flight` pages at a time.
     pub fn pages(&self, plan: &Plan, from: TimestampMs, in_flight: usize) -> Pages {
-        let (source, grid) = (self.clone(), plan.grid);
+        let (source, of) = (self.clone(), Arc::new(plan.clone()));
         stream::iter(plan.windows(from, PAGE_LIMIT))
             .map(move |window| {
-                let source = source.clone();
+                let (source, plan) = (source.clone(), Arc::clone(&of));
                 // On tasks of their own, so that answers are read in time also while publishing holds up the row.
                 AbortOnDropHandle::new(tokio::spawn(async move {
-                    source.whole_window(grid, window).await
+                    source.whole_window(&plan, window).await
                 }))
             })
             .buffered(in_flight)
@@ -55,41 +82,54 @@ impl CandleSource {
             .boxed()
     }
 
-    /// The open time of the first candle in `[start, end)`; `None` if there is none.
-    ///
-    /// # Errors
-    /// See [`BinanceError`].
-    pub async fn first_open(
-        &self,
-        start: TimestampMs,
-        end: TimestampMs,
-    ) -> Result<Option<TimestampMs>, BinanceError> {
-        if start >= end {
-            return Ok(None);
+    /// All klines of a window, and none is missing only because one answer lacks it.
+    async fn whole_window(&self, plan: &Plan, window: Window) -> Result<Vec<Kline>, BinanceError> {
+        let mut inquiry = Inquiry::new(self);
+        loop {
+            let klines = read(&mut inquiry, plan.grid, window).await?;
+            match confirm(&mut inquiry, plan, window, klines).await {
+                Err(BinanceError::Contradiction { what }) => inquiry.contradicted(what).await?,
+                confirmed => return confirmed,
+            }
         }
-        let window = Window { start, end };
-        let klines = self
-            .client
-            .klines(&self.symbol, self.interval, window, 1)
-            .await?;
-        Ok(klines.first().map(|kline| kline.open_time))
     }
 
-    /// All klines of a window. One page holds them, unless some open off the grid and there are more than slots.
-    async fn whole_window(&self, grid: Grid, window: Window) -> Result<Vec<Kline>, BinanceError> {
-        let mut klines: Vec<Kline> = Vec::new();
-        let mut rest = window;
-        loop {
-            let page = self
-                .client
-                .klines(&self.symbol, self.interval, rest, PAGE_LIMIT)
-                .await?;
-            let next = rest_after(grid, window, PAGE_LIMIT, &page);
-            klines.extend(page);
-            match next {
-                Some(start) => rest.start = start,
-                None => return Ok(klines),
-            }
+    /// Whether all of these lie where the exchange was found to have no candle.
+    fn is_known_empty(&self, holes: &[Range<TimestampMs>]) -> bool {
+        let empty = self.empty.lock().unwrap_or_else(PoisonError::into_inner);
+        empty.as_ref().is_some_and(|empty| {
+            let within =
+                |hole: &Range<TimestampMs>| empty.start <= hole.start && hole.end <= empty.end;
+            holes.iter().all(within)
+        })
+    }
+
+    fn note_empty(&self, empty: Range<TimestampMs>) {
+        *self.empty.lock().unwrap_or_else(PoisonError::into_inner) = Some(empty);
+    }
+
+    /// Candles that closed before it were settled at `asked_at`, by the exchange's clock: one question is enough.
+    fn settled_before(&self, asked_at: TimestampMs) -> TimestampMs {
+        let unsettled = self.close_grace + self.client.settings().confirm_after;
+        asked_at - i64::try_from(unsettled.as_millis()).unwrap_or(i64::MAX)
+    }
+}
+
+/// The klines of a window. One page holds them, unless some open off the grid and there are more than slots.
+async fn read(
+    inquiry: &mut Inquiry<'_>,
+    grid: Grid,
+    window: Window,
+) -> Result<Vec<Kline>, BinanceError> {
+    let mut klines: Vec<Kline> = Vec::new();
+    let mut rest = window;
+    loop {
+        let page = inquiry.first_in(rest, PAGE_LIMIT).await?;
+        let next = rest_after(grid, window, PAGE_LIMIT, &page);
+        klines.extend(page);
+        match next {
+            Some(start) => rest.start = start,
+            None => return Ok(klines),
         }
     }
 }
@@ -128,7 +168,9 @@ mod tests {
                 format!(r#"[{open},"1","1","1","1","1",{close},"1",1,"1","1","0"]"#)
             })
             .collect();
-        let page = read_page(format!("[{}]", klines.join(",")).as_bytes()).unwrap();
+        let page = read_page(format!("[{}]", klines.join(",")).as_bytes())
+            .unwrap()
+            .klines;
         let window = Window {
             start: TimestampMs(0),
             end: TimestampMs(3 * MINUTE),

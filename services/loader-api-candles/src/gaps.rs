@@ -108,16 +108,24 @@ impl GapTracker {
 
     /// `1468 candles, 3 missing in 1 gap: 2020-06-28T02:00Z to 05:00Z`.
     pub fn summary(&self, candles: u64) -> String {
-        let mut text = format!("{candles} {}, ", plural(candles, "candle"));
+        let text = self.summary_so_far(candles);
         if self.missing == 0 {
-            text.push_str("none missing");
+            return format!("{text}, none missing");
+        }
+        text
+    }
+
+    /// The same without a word on what was not seen missing: `1468 candles`.
+    pub fn summary_so_far(&self, candles: u64) -> String {
+        let mut text = format!("{candles} {}", plural(candles, "candle"));
+        if self.missing == 0 {
             return text;
         }
         let gaps = plural(self.gap_count, "gap");
         // Writing to a String can't fail.
         let _ = write!(
             text,
-            "{} missing in {} {gaps}",
+            ", {} missing in {} {gaps}",
             self.missing, self.gap_count
         );
         for (nth, gap) in self.gaps.iter().take(NAMED).enumerate() {

@@ -4,9 +4,14 @@
 //! end by a signal, the markers are too; so what it reports is in the topic. Told to end while the broker is away, it
 //! drops what is queued before the grace is over.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
 use futures::StreamExt;
 use streamforge_utils::{
-    protocol::{Gap, InterruptReason, MarkerOutcome},
+    protocol::{Gap, InterruptReason, MarkerOutcome, TimestampMs},
     telemetry::Progress,
     worker::Outcome,
 };
@@ -43,7 +48,11 @@ pub struct Reporter {
     progress: Progress,
     message: Message,
     metrics: Metrics,
+    suspect: Arc<AtomicU64>,
 }
+
+/// How many implausible candles are logged; more are only counted.
+const LOGGED_SUSPECTS: u64 = 20;
 
 impl Reporter {
     /// Reports to events and metrics.
@@ -53,6 +62,7 @@ impl Reporter {
             message: Message::new(progress.clone()),
             progress,
             metrics,
+            suspect: Arc::default(),
         }
     }
 
@@ -97,14 +107,55 @@ impl Reporter {
         );
     }
 
-    /// Says that an earlier attempt has published all, which `tracker` has seen.
-    pub fn complete(&self, sink: &CandleSink, tracker: &GapTracker) {
+    /// Counts a candle that is published although `what` is implausible.
+    fn suspect(&self, kline: &Kline, what: &str) {
+        let count = self.suspect.fetch_add(1, Ordering::Relaxed) + 1;
+        self.progress.set_suspect(count);
+        if count <= LOGGED_SUSPECTS {
+            tracing::warn!(
+                open_time = %kline.open_time,
+                what,
+                "The exchange has an implausible candle; published it as it is"
+            );
+        }
+        if count == LOGGED_SUSPECTS {
+            tracing::warn!("Further implausible candles are only counted, as records_suspect");
+        }
+    }
+
+    /// Says that an earlier attempt has published all that it found, which `tracker` has seen. `more` is the first
+    /// candle that the exchange has beyond that.
+    pub fn complete(&self, sink: &CandleSink, tracker: &GapTracker, more: Option<TimestampMs>) {
         let published = sink.published();
         self.missing(tracker);
         self.progress.set_total(Some(published + tracker.missing()));
-        let summary = tracker.summary(published);
-        self.message
-            .close(format!("{summary}; all were published before"));
+        let Some(more) = more else {
+            let summary = tracker.summary(published);
+            self.message
+                .close(format!("{summary}; all were published before"));
+            return;
+        };
+        tracing::warn!(
+            from = %more,
+            "The exchange has candles of this range beyond those of the finished load"
+        );
+        let found = tracker.summary_so_far(published);
+        self.message.close(format!(
+            "{found}, published before; the exchange has more from {more} on, which only a new workflow loads"
+        ));
+    }
+
+    fn summary(&self, plan: &Plan, tracker: &GapTracker, sink: &CandleSink) -> String {
+        let published = sink.published();
+        let mut summary = match plan.emptiness() {
+            Some(reason) => format!("{published} candles: {reason}"),
+            None => tracker.summary(published),
+        };
+        let suspect = self.suspect.load(Ordering::Relaxed);
+        if suspect > 0 {
+            summary = format!("{summary}; {suspect} with implausible values");
+        }
+        summary
     }
 
     fn missing(&self, tracker: &GapTracker) {
@@ -162,10 +213,9 @@ pub async fn run(
     reporter.expected(plan, tracker);
     let outcome = finish(grace, sink, reporter).await?;
     if outcome == Outcome::Done {
-        reporter.message.close(match plan.emptiness() {
-            Some(reason) => format!("{} candles: {reason}", sink.published()),
-            None => tracker.summary(sink.published()),
-        });
+        reporter
+            .message
+            .close(reporter.summary(plan, tracker, sink));
     }
     Ok(outcome)
 }
@@ -182,6 +232,9 @@ async fn publish(
         return Ok(());
     }
     sink.publish(kline).await?;
+    if let Some(what) = kline.implausible() {
+        reporter.suspect(kline, what);
+    }
     let extra = tracker.extra();
     let gap = tracker.seen(kline.open_time);
     if let Some(gap) = &gap {

@@ -6,6 +6,8 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 pub const FETCHED: &str = "streamforge_candles_fetched_total";
 /// Pages that the exchange sent.
 pub const PAGES: &str = "streamforge_candles_pages_total";
+/// Rows that the exchange sent twice.
+pub const DUPLICATES: &str = "streamforge_candles_duplicates_total";
 /// Candles that the broker acknowledged to this process.
 pub const PUBLISHED: &str = "streamforge_candles_published_total";
 /// Expected candles that the exchange does not have, earlier attempts included.
@@ -22,6 +24,7 @@ pub const IN_FLIGHT: &str = "streamforge_candles_in_flight";
 pub struct Metrics {
     fetched: IntCounter,
     pages: IntCounter,
+    duplicates: IntCounter,
     published: IntCounter,
     missing: IntGauge,
     retries: IntCounterVec,
@@ -38,6 +41,10 @@ impl Metrics {
         let metrics = Self {
             fetched: IntCounter::new(FETCHED, "Klines that the exchange sent.")?,
             pages: IntCounter::new(PAGES, "Pages of klines that the exchange sent.")?,
+            duplicates: IntCounter::new(
+                DUPLICATES,
+                "Rows that the exchange sent twice, and that were left out.",
+            )?,
             published: IntCounter::new(
                 PUBLISHED,
                 "Candles that the broker acknowledged to this process.",
@@ -61,6 +68,7 @@ impl Metrics {
         };
         registry.register(Box::new(metrics.fetched.clone()))?;
         registry.register(Box::new(metrics.pages.clone()))?;
+        registry.register(Box::new(metrics.duplicates.clone()))?;
         registry.register(Box::new(metrics.published.clone()))?;
         registry.register(Box::new(metrics.missing.clone()))?;
         registry.register(Box::new(metrics.retries.clone()))?;
@@ -69,9 +77,10 @@ impl Metrics {
         Ok(metrics)
     }
 
-    pub(crate) fn fetched(&self, klines: usize) {
+    pub(crate) fn fetched(&self, klines: usize, duplicates: usize) {
         self.pages.inc();
         self.fetched.inc_by(klines as u64);
+        self.duplicates.inc_by(duplicates as u64);
     }
 
     /// `published` is the count since the start of this process.

@@ -1,7 +1,9 @@
 //! What a load consists of: which candles are expected, and the pages that hold them. Pure.
 //!
 //! Every candle of the range that is final when the load begins lies in exactly one window. A candle is final when
-//! it has closed by the exchange's clock; candles before the exchange's first are not expected.
+//! it has closed some seconds ago by the exchange's clock; candles before the exchange's first are not expected.
+
+use std::{ops::Range, time::Duration};
 
 use streamforge_utils::protocol::{Grid, TimeRange, TimestampMs};
 
@@ -33,7 +35,7 @@ pub struct Plan {
     pub start: TimestampMs,
     /// Nor from it on. Never after the first candle that is not final.
     pub end: TimestampMs,
-    /// Only candles that closed before it are final.
+    /// Only candles that closed before it are final: the exchange's clock without the grace after a close.
     pub closed_before: TimestampMs,
     /// Number of the first expected candle on the grid.
     pub first_slot: i64,
@@ -57,10 +59,46 @@ pub enum PlanError {
     },
 }
 
+/// Makes sure that there is something to plan.
+///
+/// # Errors
+/// The range has not begun.
+pub fn check_begun(range: &TimeRange, now: TimestampMs) -> Result<(), PlanError> {
+    if range.start() < now {
+        return Ok(());
+    }
+    Err(PlanError::StartsInFuture {
+        range: range.clone(),
+        now,
+    })
+}
+
+/// How long it takes until the last candle of `range` is final, if it has closed and is not.
+pub fn until_final(
+    range: &TimeRange,
+    grid: Grid,
+    now: TimestampMs,
+    close_grace: Duration,
+) -> Option<Duration> {
+    let closes = grid.ceil(range.end());
+    let is_final = closes + millis(close_grace);
+    if closes > now || is_final <= now {
+        return None;
+    }
+    u64::try_from(is_final.as_millis() - now.as_millis())
+        .ok()
+        .map(Duration::from_millis)
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).expect("a setting of minutes at most")
+}
+
 impl Plan {
     /// Plans a load of `range`.
     ///
-    /// `first_open` is the open time of the exchange's first candle, `None` if it has none; `now` is its clock.
+    /// `first_open` is the open time of the exchange's first candle, `None` if it has none; `now` is its clock, and
+    /// a candle is final `close_grace` after its close.
     ///
     /// # Errors
     /// The range has not begun.
@@ -69,16 +107,13 @@ impl Plan {
         grid: Grid,
         first_open: Option<TimestampMs>,
         now: TimestampMs,
+        close_grace: Duration,
     ) -> Result<Self, PlanError> {
-        if range.start() >= now {
-            return Err(PlanError::StartsInFuture {
-                range: range.clone(),
-                now,
-            });
-        }
+        check_begun(range, now)?;
+        let closed_before = now - millis(close_grace);
         // An exchange without any candle has its first one after every range.
         let first_open = first_open.unwrap_or(range.end());
-        let end = range.end().min(grid.floor(now));
+        let end = range.end().min(grid.floor(closed_before));
         // The first candle of all may open off the grid, and it is expected all the same.
         let (start, first_slot) = if first_open > range.start() {
             (first_open, grid.index(first_open))
@@ -99,7 +134,7 @@ impl Plan {
             grid,
             start,
             end: end.max(start),
-            closed_before: now,
+            closed_before,
             first_slot,
             end_slot,
             emptiness,
@@ -109,6 +144,17 @@ impl Plan {
     /// How many candles are expected.
     pub fn expected(&self) -> u64 {
         u64::try_from(self.end_slot - self.first_slot).unwrap_or(0)
+    }
+
+    /// The slots of the candles that are expected in one of [`Plan::windows`].
+    pub fn slots(&self, window: Window) -> Range<i64> {
+        // The first candle of all may open off the grid.
+        let first = if window.start == self.start {
+            self.first_slot
+        } else {
+            self.grid.index(self.grid.ceil(window.start))
+        };
+        first..self.grid.index(self.grid.ceil(window.end))
     }
 
     /// Why nothing is expected, if so.

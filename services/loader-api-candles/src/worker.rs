@@ -3,6 +3,8 @@
 //! The exchange is asked first, so that an unknown symbol leaves no topic behind. The stream is opened in any case,
 //! unless a signal ends the worker: a `stop` has to reach the writers as markers.
 
+use std::time::Duration;
+
 use prometheus::Registry;
 use streamforge_utils::{
     kafka::{Target, TopicError, TopicReader, TopicSpec, Topics},
@@ -20,7 +22,7 @@ use crate::{
     load::{self, LoadError, Reporter},
     message::Message,
     metrics::Metrics,
-    plan::Plan,
+    plan::{self, Plan},
     publish::Publisher,
     replay::LookBack,
     resume::{self, ResumeError},
@@ -80,8 +82,8 @@ pub async fn body(
         None => load::stopped(&grace, &mut sink, &reporter)
             .await
             .map_err(LoadError::from),
-        Some(Past::Complete(tracker)) => {
-            reporter.complete(&sink, &tracker);
+        Some(Past::Complete { tracker, more }) => {
+            reporter.complete(&sink, &tracker, more);
             let finished = load::finish(&grace, &mut sink, &reporter).await;
             finished.map_err(LoadError::from)
         }
@@ -96,8 +98,11 @@ pub async fn body(
 
 /// What earlier attempts mean for this one.
 enum Past {
-    /// There is nothing left but markers.
-    Complete(GapTracker),
+    /// There is nothing left but markers. The exchange may have more by now.
+    Complete {
+        tracker: GapTracker,
+        more: Option<TimestampMs>,
+    },
     /// Ask for what opens from `from` on.
     GoOn {
         from: TimestampMs,
@@ -120,7 +125,10 @@ async fn ask_exchange(
     metrics: Metrics,
     message: Message,
 ) -> Result<(CandleSource, Plan), Failure> {
-    let settings = HttpSettings::new(config.ops.retry_deadline());
+    let settings = HttpSettings {
+        confirm_after: config.confirm_after,
+        ..HttpSettings::new(config.ops.retry_deadline())
+    };
     let client = BinanceClient::new(
         config.source.binance_api_url.url(),
         settings,
@@ -129,21 +137,27 @@ async fn ask_exchange(
     )
     .map_err(Failure::permanent)?;
     let (symbol, interval) = (&config.queue.symbol, config.interval);
-    let answers = async {
-        let now = client.server_time().await?;
-        client.exchange_info(symbol).await?;
-        let first = client.first_kline(symbol, interval).await?;
-        Ok((now, first.map(|kline| kline.open_time)))
-    };
-    let (now, first_open) = answers.await.map_err(|error: BinanceError| {
+    let (range, grace) = (
+        &config.source.time_range,
+        config.source.candle_close_grace_secs.duration(),
+    );
+    let failed = |error: BinanceError| {
         let permanent = !error.may_pass();
         let error =
             anyhow::Error::from(error).context(format!("ask the exchange for {symbol} {interval}"));
         Failure::new(error, !permanent)
-    })?;
+    };
+    let mut now = client.server_time().await.map_err(failed)?;
+    client.exchange_info(symbol).await.map_err(failed)?;
+    plan::check_begun(range, now).map_err(Failure::permanent)?;
+    let source = CandleSource::new(client, symbol.clone(), interval, grace);
+    let first_open = source.first_candle(range, now).await.map_err(failed)?;
     let grid = Grid::new(interval, first_open.unwrap_or_default());
-    let plan =
-        Plan::new(&config.source.time_range, grid, first_open, now).map_err(Failure::permanent)?;
+    if let Some(wait) = plan::until_final(range, grid, now, grace) {
+        wait_until_final(source.client().message(), wait).await;
+        now = source.client().server_time().await.map_err(failed)?;
+    }
+    let plan = Plan::new(range, grid, first_open, now, grace).map_err(Failure::permanent)?;
     tracing::info!(
         expected = plan.expected(),
         start = %plan.start,
@@ -151,8 +165,17 @@ async fn ask_exchange(
         server_time = %now,
         "Planned the load"
     );
-    let source = CandleSource::new(client, symbol.clone(), interval);
     Ok((source, plan))
+}
+
+async fn wait_until_final(message: &Message, duration: Duration) {
+    tracing::info!(
+        wait_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+        "Waiting until the last candle of the range is final"
+    );
+    let wait = message.wait();
+    wait.says("waiting until the last candle of the range is final".to_owned());
+    tokio::time::sleep(duration).await;
 }
 
 /// Finds or makes the data topic, and looks at what it holds.
@@ -232,7 +255,7 @@ async fn look_back(
     let complete = resume::is_complete(states);
     let any = resume::last_in_any(states, spec);
     if any.is_some() {
-        let first = source.first_open(plan.start, plan.end).await;
+        let first = source.first_open(plan, plan.start).await;
         if let Some(first) = first.map_err(|error| load_failure(error.into()))? {
             resume::check_beginning(topic, states, spec, first).map_err(resume_failure)?;
         }
@@ -256,15 +279,17 @@ async fn look_back(
         tracker = look_back.run(reporter).await.map_err(resume_failure)?;
     }
     if complete {
-        // Candles after the last one were not final yet when the load finished; if there are none, they are missing.
+        // What the exchange has after the last one was not final when the load finished, or the exchange hid it. If it
+        // has nothing, that is missing.
         let rest = seen.map_or(plan.start, |last| last + 1);
-        let more = source.first_open(rest, plan.end).await;
-        if more.map_err(|error| load_failure(error.into()))?.is_none()
+        let more = source.first_open(plan, rest).await;
+        let more = more.map_err(|error| load_failure(error.into()))?;
+        if more.is_none()
             && let Some(gap) = tracker.end(plan)
         {
             reporter.gap(&gap);
         }
-        return Ok(Past::Complete(tracker));
+        return Ok(Past::Complete { tracker, more });
     }
     let Some(any) = any else {
         return Ok(Past::GoOn {

@@ -96,7 +96,7 @@ pub struct RecordCounts {
     /// Expected, and the exchange does not have them.
     #[serde(rename = "records_missing", default)]
     pub missing: u64,
-    /// Published by this process of a loader although a value is implausible: negative, or `high` below `low`.
+    /// Met by this process of a loader, and published although a value is implausible: negative, or `high` below `low`.
     #[serde(rename = "records_suspect", default)]
     pub suspect: u64,
 }

@@ -6,6 +6,10 @@ use streamforge_utils::protocol::TimestampMs;
 
 use crate::kline::BadPage;
 
+/// What to do where the exchange does not serve an address.
+const ALTERNATIVES: &str = "BINANCE_API_URL can name another base URL, such as \
+    https://data-api.binance.vision (market data only) or https://api1.binance.com";
+
 /// Why a request to the exchange failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BinanceError {
@@ -37,14 +41,34 @@ pub enum BinanceError {
         /// The HTTP status.
         status: u16,
     },
-    /// 403: the exchange's firewall.
+    /// 403: the exchange's firewall. May pass: it also refuses for a while who asks in an odd way.
     #[error(
-        "the exchange's firewall refused {request} (HTTP 403): this address or region may be blocked; \
-         BINANCE_API_URL can name another base URL, such as https://data-api.binance.vision"
+        "the exchange's firewall refused {request} (HTTP 403): this address or region may be blocked; {ALTERNATIVES}"
     )]
     Firewall {
         /// What was asked.
         request: &'static str,
+    },
+    /// 451, or a firewall that has refused everything until the deadline: this address is not served.
+    #[error(
+        "the exchange does not serve this address: {request} was refused (HTTP {status}): {message}; {ALTERNATIVES}"
+    )]
+    Blocked {
+        /// What was asked.
+        request: &'static str,
+        /// The HTTP status.
+        status: u16,
+        /// What the answer says.
+        message: String,
+    },
+    /// Something between this worker and the exchange has answered: a proxy, a portal, a firewall that wants a
+    /// browser. May pass.
+    #[error("not the exchange but something on the way answered {request}: {problem}")]
+    Intermediary {
+        /// What was asked.
+        request: &'static str,
+        /// What came.
+        problem: String,
     },
     /// No answer, half an answer, or one that blames the server: may pass.
     #[error("the exchange is unavailable: {problem}")]
@@ -64,6 +88,21 @@ pub enum BinanceError {
         #[source]
         source: BadPage,
     },
+    /// 200, with a row that was malformed in the same way when it was asked for again: no third time will mend it.
+    #[error("the exchange's answer to {request} is malformed, twice in the same way")]
+    MalformedAgain {
+        /// What was asked.
+        request: &'static str,
+        /// What is wrong, with row and column.
+        #[source]
+        source: BadPage,
+    },
+    /// Two answers that can't both be true. May pass: servers behind one address may lag behind each other.
+    #[error("the exchange contradicts itself: {what}")]
+    Contradiction {
+        /// Both answers.
+        what: String,
+    },
     /// What may pass did not, for as long as this worker tries.
     #[error("gave up on the exchange after {} s of trying", spent.as_secs())]
     GaveUp {
@@ -81,10 +120,16 @@ impl BinanceError {
         match self {
             Self::RateLimited { .. }
             | Self::Banned { .. }
+            | Self::Firewall { .. }
+            | Self::Intermediary { .. }
             | Self::Unavailable { .. }
             | Self::Malformed { .. }
+            | Self::Contradiction { .. }
             | Self::GaveUp { .. } => true,
-            Self::ComeBackLater { .. } | Self::Rejected { .. } | Self::Firewall { .. } => false,
+            Self::ComeBackLater { .. }
+            | Self::Rejected { .. }
+            | Self::Blocked { .. }
+            | Self::MalformedAgain { .. } => false,
         }
     }
 
@@ -94,15 +139,18 @@ impl BinanceError {
     }
 
     /// One word for metrics.
-    pub(super) fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::RateLimited { .. } => "rate_limited",
             Self::Banned { .. } => "banned",
             Self::ComeBackLater { .. } => "come_back_later",
             Self::Rejected { .. } => "rejected",
             Self::Firewall { .. } => "firewall",
+            Self::Blocked { .. } => "blocked",
+            Self::Intermediary { .. } => "intermediary",
             Self::Unavailable { .. } => "unavailable",
-            Self::Malformed { .. } => "malformed",
+            Self::Malformed { .. } | Self::MalformedAgain { .. } => "malformed",
+            Self::Contradiction { .. } => "contradiction",
             Self::GaveUp { .. } => "gave_up",
         }
     }

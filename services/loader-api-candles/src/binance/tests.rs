@@ -64,6 +64,8 @@ fn client(url: &Url) -> BinanceClient {
         retry_deadline: Duration::from_millis(600),
         first_backoff: Duration::from_millis(1),
         longest_backoff: Duration::from_millis(20),
+        firewall_pause: Duration::from_millis(50),
+        confirm_after: Duration::from_millis(1),
     };
     let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
     BinanceClient::new(url, settings, metrics, Message::new(Progress::default())).unwrap()
@@ -71,13 +73,17 @@ fn client(url: &Url) -> BinanceClient {
 
 /// Asks for the candle of 01:00 on the first day of Unix time.
 async fn ask(url: &Url) -> Result<Vec<Kline>, BinanceError> {
-    let window = Window {
+    ask_with(&client(url), 1_000).await
+}
+
+async fn ask_with(client: &BinanceClient, limit: u16) -> Result<Vec<Kline>, BinanceError> {
+    let window = Question::FirstIn(Window {
         start: TimestampMs(HOUR),
         end: TimestampMs(2 * HOUR),
-    };
-    client(url)
-        .klines(&"BTCUSDT".parse().unwrap(), Interval::Hour1, window, 1_000)
-        .await
+    });
+    let symbol = "BTCUSDT".parse().unwrap();
+    let answer = client.klines(&symbol, Interval::Hour1, window, limit);
+    answer.await.map(|answer| answer.klines)
 }
 
 async fn answered(answers: Vec<String>) -> (Result<Vec<Kline>, BinanceError>, usize) {
@@ -111,6 +117,15 @@ async fn what_may_pass_is_asked_for_again() {
             "",
             r#"{"code":-1008,"msg":"Server is overloaded"}"#,
         ),
+        http("202 Accepted", "x-amzn-waf-action: challenge\r\n", ""),
+        http("204 No Content", "", ""),
+        http("206 Partial Content", "", &format!("[{KLINE}]")),
+        http("302 Found", "location: http://127.0.0.1:1/login\r\n", ""),
+        http("400 Bad Request", "", "<html>a proxy's own page</html>"),
+        http("404 Not Found", "", "<html>no such page</html>"),
+        http("407 Proxy Authentication Required", "", ""),
+        http("403 Forbidden", "", "<html>blocked</html>"),
+        http("200 OK", "content-encoding: br\r\n", "gibberish"),
         ok("<html>a proxy's own page</html>"),
         ok(&KLINE[..30]),
         ok("{}"),
@@ -136,12 +151,28 @@ async fn what_does_not_pass_in_time_is_an_error_that_names_the_last_cause() {
             "the exchange's answer to klines is malformed: expected a JSON array of klines, found <html>login</html>",
         ),
         (
-            ok(&format!("[{}]", KLINE.replace(",\"0\"]", "]"))),
-            "the exchange's answer to klines is malformed: kline 0 has 11 columns, expected 12",
+            http("202 Accepted", "x-amzn-waf-action: challenge\r\n", ""),
+            "not the exchange but something on the way answered klines: HTTP 202 x-amzn-waf-action challenge: nothing",
         ),
         (
-            ok(&format!("[{}]", KLINE.replace("\"1.5\"", "\"abc\""))),
-            "malformed: kline 0, column 4 (close): expected a decimal number, found \"abc\"",
+            http("204 No Content", "", ""),
+            "something on the way answered klines: HTTP 204: nothing",
+        ),
+        (
+            http(
+                "302 Found",
+                "location: http://portal/login?token=secret\r\n",
+                "moved",
+            ),
+            "something on the way answered klines: HTTP 302 to http://portal/login: moved",
+        ),
+        (
+            http("404 Not Found", "", "<html>no such page</html>"),
+            "something on the way answered klines: HTTP 404: <html>no such page</html>",
+        ),
+        (
+            http("200 OK", "content-encoding: br\r\n", "gibberish"),
+            "something on the way answered klines: content encoding br, expected gzip or none",
         ),
         (
             ok(&format!("[{KLINE}")),
@@ -184,12 +215,13 @@ async fn what_stays_wrong_is_asked_once() {
             "the exchange refused klines: -1120 Invalid interval. (HTTP 400)",
         ),
         (
-            http("404 Not Found", "", "<html>no such page</html>"),
-            "the exchange refused klines: <html>no such page</html> (HTTP 404)",
-        ),
-        (
-            http("403 Forbidden", "", "<html>blocked</html>"),
-            "the exchange's firewall refused klines (HTTP 403)",
+            http(
+                "451 Unavailable For Legal Reasons",
+                "",
+                "<html>not here</html>",
+            ),
+            "the exchange does not serve this address: klines was refused (HTTP 451): <html>not here</html>; \
+             BINANCE_API_URL can name another base URL, such as https://data-api.binance.vision",
         ),
     ] {
         let (result, given) = answered(vec![bad]).await;
@@ -201,33 +233,153 @@ async fn what_stays_wrong_is_asked_once() {
 }
 
 #[tokio::test]
-async fn klines_that_were_not_asked_for_are_refused() {
-    let later = KLINE
-        .replace("3600000", "7200000")
-        .replace("7199999", "10799999");
-    let microseconds = KLINE
-        .replace("3600000", "3600000000")
-        .replace("7199999", "7199999999");
-    for body in [&later, &microseconds] {
-        let (result, _) = answered(vec![ok(&format!("[{body}]"))]).await;
-        let text = text(&result.unwrap_err());
-        assert!(
-            text.contains(
-                "kline 0, column 0 (open time): expected a time from 3600000 to 7199999, found "
-            ),
-            "{text}"
+async fn a_firewall_is_asked_again_slowly_and_final_only_if_nothing_else_ever_answered() {
+    let wall = || http("403 Forbidden", "", "<html>blocked</html>");
+    let (result, given) = answered(vec![wall()]).await;
+    let error = result.unwrap_err();
+    assert!(!error.may_pass());
+    assert!(
+        text(&error).starts_with(
+            "the exchange does not serve this address: klines was refused (HTTP 403): its firewall has refused every \
+             request for 0 s; BINANCE_API_URL can name another base URL, such as https://data-api.binance.vision"
+        ),
+        "{}",
+        text(&error)
+    );
+    assert!((4..=14).contains(&given), "{given} in 600 ms, 50 ms apart");
+
+    let (url, _) = server(vec![ok(&format!("[{KLINE}]")), wall()]).await;
+    let client = client(&url);
+    ask_with(&client, 1_000).await.unwrap();
+    let error = ask_with(&client, 1_000).await.unwrap_err();
+    assert!(error.may_pass());
+    let text = text(&error);
+    assert!(
+        text.starts_with("gave up on the exchange after")
+            && text.contains("firewall refused klines (HTTP 403)")
+            && text.contains("BINANCE_API_URL can name another base URL"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_row_that_is_malformed_twice_in_the_same_way_is_final() {
+    let microseconds = KLINE.replace("3600000", "3600000000000000");
+    for (row, problem) in [
+        (
+            KLINE.replace(",\"0\"]", "]"),
+            "kline 0 has 11 columns, expected 12",
+        ),
+        (
+            KLINE.replace("\"1.5\"", "\"abc\""),
+            "kline 0, column 4 (close): expected a decimal number, found \"abc\"",
+        ),
+        (
+            microseconds,
+            "kline 0, column 0 (open time): expected Unix milliseconds, found 3600000000000000",
+        ),
+        (
+            KLINE
+                .replace("3600000", "7200000")
+                .replace("7199999", "10799999"),
+            "kline 0, column 0 (open time): expected a time from 3600000 to 7199999, found 7200000",
+        ),
+        ("{}".to_owned(), "kline 0: expected an array, found {}"),
+    ] {
+        let bad = ok(&format!("[{row}]"));
+        let broken = http("503 Service Unavailable", "", "");
+        let (result, given) = answered(vec![bad.clone(), broken, bad]).await;
+        let error = result.unwrap_err();
+        assert!(!error.may_pass());
+        let expected = format!(
+            "the exchange's answer to klines is malformed, twice in the same way: {problem}"
         );
+        assert_eq!((text(&error), given), (expected, 3));
     }
+    let other = |cell: &str| ok(&format!("[{}]", KLINE.replace("\"1.5\"", cell)));
+    let good = ok(&format!("[{KLINE}]"));
+    let (result, given) = answered(vec![other("\"a\""), other("\"b\""), good]).await;
+    assert_eq!(
+        (result.unwrap().len(), given),
+        (1, 3),
+        "not in the same way"
+    );
+}
+
+#[tokio::test]
+async fn more_rows_than_asked_for_are_refused_unless_they_are_the_same() {
+    let later = KLINE.replace("3600000", "3600001");
     let (url, _) = server(vec![ok(&format!("[{KLINE},{later}]"))]).await;
-    let error = client(&url)
-        .first_kline(&"BTCUSDT".parse().unwrap(), Interval::Hour1)
-        .await
-        .unwrap_err();
+    let error = ask_with(&client(&url), 1).await.unwrap_err();
     assert!(
         text(&error).ends_with("the page has 2 klines, expected at most 1"),
         "{}",
         text(&error)
     );
+    let (url, _) = server(vec![ok(&format!("[{KLINE},{KLINE}]"))]).await;
+    assert_eq!(ask_with(&client(&url), 1).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_byte_order_mark_and_a_named_identity_do_not_matter() {
+    for answer in [
+        ok(&format!("\u{feff}[{KLINE}]")),
+        http(
+            "200 OK",
+            "content-encoding: identity\r\n",
+            &format!("[{KLINE}]"),
+        ),
+    ] {
+        let (result, given) = answered(vec![answer]).await;
+        assert_eq!((result.unwrap().len(), given), (1, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_clock_in_microseconds_is_refused() {
+    let (url, _) = server(vec![ok(r#"{"serverTime":1722470410000000}"#)]).await;
+    let error = client(&url).server_time().await.unwrap_err();
+    assert!(
+        text(&error).contains("expected the server's time in Unix milliseconds, found"),
+        "{}",
+        text(&error)
+    );
+}
+
+#[tokio::test]
+async fn any_form_of_silence_is_kept() {
+    let good = ok(&format!("[{KLINE}]"));
+    let in_two_seconds = TimestampMs::now().as_millis() + 2_000;
+    let banned = format!(r#"{{"code":-1003,"msg":"IP banned until {in_two_seconds}. Please"}}"#);
+    let dated =
+        "date: Thu, 01 Aug 2024 06:00:00 GMT\r\nretry-after: Thu, 01 Aug 2024 06:00:01 GMT\r\n";
+    for silence in [
+        http("429 Too Many Requests", dated, "{}"),
+        http("418 I'm a teapot", "", &banned),
+        http(
+            "400 Bad Request",
+            "retry-after: 1\r\n",
+            r#"{"code":-1003,"msg":"Too many requests"}"#,
+        ),
+    ] {
+        let begun = Instant::now();
+        let (result, given) = answered(vec![silence.clone(), good.clone()]).await;
+        assert_eq!((result.unwrap().len(), given), (1, 2), "{silence}");
+        assert!(begun.elapsed() >= Duration::from_millis(900), "{silence}");
+    }
+    for endless in ["18446744073709551615", "999999999999999999999999", "inf"] {
+        let headers = format!(
+            "retry-after: {endless}\r\nx-mbx-used-weight-1m: {}\r\n",
+            u64::MAX
+        );
+        let (result, given) = answered(vec![http("429 Too Many Requests", &headers, "")]).await;
+        let error = result.unwrap_err();
+        assert!(
+            matches!(error, BinanceError::ComeBackLater { .. }),
+            "{error}"
+        );
+        assert_eq!(given, 1);
+    }
 }
 
 #[tokio::test]
@@ -277,12 +429,9 @@ async fn limits_clock_and_listing_are_read() {
     );
     client.exchange_info(&symbol).await.unwrap();
     assert_eq!(client.budget.used(), 31, "the exchange's own count");
-    assert_eq!(
-        client.first_kline(&symbol, Interval::Hour1).await.unwrap(),
-        None
-    );
-    let refused =
-        tokio::time::timeout(Duration::from_millis(50), client.budget.admit(13, |_| ())).await;
+    assert_eq!(ask_with(&client, 1).await.unwrap(), []);
+    let admitted = client.budget.admit(13, Aim::Data, |_| ());
+    let refused = tokio::time::timeout(Duration::from_millis(50), admitted).await;
     assert!(refused.is_err(), "45 is 90 % of 50, and 33 are used");
 }
 

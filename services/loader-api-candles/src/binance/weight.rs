@@ -41,10 +41,16 @@ pub(super) struct WeightBudget(Mutex<State>);
 #[derive(Debug)]
 struct State {
     budget: u32,
+    /// Whether the exchange has told its limit; until then the budget is an assumption.
+    knows_limit: bool,
     /// The exchange's clock at an instant of ours.
     clock: (Instant, TimestampMs),
+    /// Whether the exchange has told its clock; until then it is this machine's.
+    knows_clock: bool,
     minute: i64,
     used: u32,
+    /// The exchange said that this minute's weight is used, and not until when.
+    is_spent: bool,
     /// Weight of requests that were let through and have not been answered.
     in_flight: u32,
     closed_until: Instant,
@@ -56,6 +62,16 @@ struct State {
 enum Verdict {
     Go,
     WaitUntil(Instant, Cause),
+}
+
+/// What a request is for, as far as the limit is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Aim {
+    /// Data.
+    Data,
+    /// The limit itself. No assumed limit holds it back, since it would put an end to the assumption; what the
+    /// exchange itself has said does.
+    Limit,
 }
 
 /// What is waited for.
@@ -90,7 +106,8 @@ impl fmt::Display for Pause {
 impl State {
     fn now_ms(&self) -> i64 {
         let (instant, at) = self.clock;
-        at.as_millis() + i64::try_from(instant.elapsed().as_millis()).unwrap_or(i64::MAX)
+        let elapsed = i64::try_from(instant.elapsed().as_millis()).unwrap_or(i64::MAX);
+        at.as_millis().saturating_add(elapsed)
     }
 
     /// Begins a new minute if one has begun. Requests on their way may be counted in it.
@@ -99,20 +116,23 @@ impl State {
         let minute = now_ms.div_euclid(MINUTE_MS);
         if minute > self.minute {
             self.used = self.in_flight;
+            self.is_spent = false;
         }
         self.minute = minute;
         now_ms
     }
 
-    fn judge(&mut self, weight: u32) -> Verdict {
+    fn judge(&mut self, weight: u32, aim: Aim) -> Verdict {
         let now = Instant::now();
         if now < self.closed_until {
             return Verdict::WaitUntil(self.closed_until, Cause::Silence(self.closed_by));
         }
         let now_ms = self.roll();
+        let used = self.used.saturating_add(weight);
+        let learns = aim == Aim::Limit && !self.knows_limit && !self.is_spent;
         // A request that is heavier than the whole budget goes alone.
-        if self.used + weight <= self.budget || self.used == 0 {
-            self.used += weight;
+        if used <= self.budget || self.used == 0 || learns {
+            self.used = used;
             self.in_flight += weight;
             return Verdict::Go;
         }
@@ -126,9 +146,12 @@ impl Default for WeightBudget {
     fn default() -> Self {
         let mut state = State {
             budget: 0,
+            knows_limit: false,
             clock: (Instant::now(), TimestampMs::now()),
+            knows_clock: false,
             minute: i64::MIN,
             used: 0,
+            is_spent: false,
             in_flight: 0,
             closed_until: Instant::now(),
             closed_by: 0,
@@ -150,12 +173,22 @@ impl WeightBudget {
 
     /// Sets the limit of a minute, as the exchange tells it.
     pub(super) fn set_limit(&self, limit: u32) {
-        self.state().budget = usable(limit);
+        let mut state = self.state();
+        state.budget = usable(limit);
+        state.knows_limit = true;
     }
 
     /// Sets the exchange's clock: `at` is what it said in an answer that has just come.
     pub(super) fn set_clock(&self, at: TimestampMs) {
-        self.state().clock = (Instant::now(), at);
+        let mut state = self.state();
+        state.clock = (Instant::now(), at);
+        state.knows_clock = true;
+    }
+
+    /// The exchange's clock, and whether the exchange has told it; else this machine's.
+    pub(super) fn clock(&self) -> (TimestampMs, bool) {
+        let state = self.state();
+        (TimestampMs(state.now_ms()), state.knows_clock)
     }
 
     /// Waits until a request of `weight` may be sent, and counts it. `on_pause` is told of each wait.
@@ -165,10 +198,11 @@ impl WeightBudget {
     pub(super) async fn admit(
         &self,
         weight: u32,
+        aim: Aim,
         mut on_pause: impl FnMut(Pause),
     ) -> Result<Admission<'_>, BinanceError> {
         loop {
-            let (until, cause) = match self.state().judge(weight) {
+            let (until, cause) = match self.state().judge(weight, aim) {
                 Verdict::Go => {
                     return Ok(Admission {
                         budget: self,
@@ -189,7 +223,7 @@ impl WeightBudget {
         }
     }
 
-    /// Lets no request through for `silence` from now, as an answer with `status` asked.
+    /// Lets no request through for `silence`, at most ten years, from now, as an answer with `status` asked.
     ///
     /// # Errors
     /// That is longer than a worker waits out.
@@ -211,6 +245,7 @@ impl WeightBudget {
         let mut state = self.state();
         state.roll();
         state.used = state.used.max(state.budget);
+        state.is_spent = true;
     }
 
     /// The weight used in this minute, as far as we know.

@@ -34,6 +34,8 @@ fn defaults_are_those_of_the_contract() {
         "https://api.binance.com/"
     );
     assert_eq!(config.source.fetch_in_flight.get(), 4);
+    let grace = config.source.candle_close_grace_secs.duration();
+    assert_eq!((grace.as_secs(), config.confirm_after.as_secs()), (3, 2));
     let publish = config.publish;
     assert_eq!(
         (publish.topic_partitions.get(), publish.topic_replication),
@@ -104,6 +106,10 @@ fn each_bad_value_is_one_fault_with_what_was_found_and_what_is_expected() {
         ("FETCH_IN_FLIGHT", "33", "from 1 to 32"),
         ("FETCH_IN_FLIGHT", "-1", "from 1 to 32"),
         ("FETCH_IN_FLIGHT", "many", "from 1 to 32"),
+        ("CANDLE_CLOSE_GRACE_SECS", "-1", "from 0 to 600"),
+        ("CANDLE_CLOSE_GRACE_SECS", "601", "from 0 to 600"),
+        ("CANDLE_CLOSE_GRACE_SECS", "NaN", "from 0 to 600"),
+        ("CANDLE_CLOSE_GRACE_SECS", "3s", "from 0 to 600"),
         ("KAFKA_TOPIC", "data topic", "the name of a topic"),
         ("KAFKA_TOPIC", "..", "the name of a topic"),
         ("TOPIC_PARTITIONS", "0", "from 1 to 1000"),

@@ -1,6 +1,6 @@
-//! The address of the exchange, which checks itself while it is read, as shared values do.
+//! Values that check themselves while they are read, as shared ones do.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use serde::Deserialize;
 use url::Url;
@@ -39,6 +39,31 @@ impl TryFrom<Url> for ApiUrl {
             Ok(Self(url))
         } else {
             Err("no plain http or https URL")
+        }
+    }
+}
+
+/// How long after its close a candle may still change: seconds from 0 to 600, fractions allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(try_from = "f64")]
+pub struct CloseGrace(Duration);
+
+impl CloseGrace {
+    /// As a duration.
+    pub fn duration(self) -> Duration {
+        self.0
+    }
+}
+
+impl TryFrom<f64> for CloseGrace {
+    type Error = String;
+
+    fn try_from(seconds: f64) -> Result<Self, Self::Error> {
+        const MOST: f64 = 600.0;
+        if (0.0..=MOST).contains(&seconds) {
+            Ok(Self(Duration::from_secs_f64(seconds)))
+        } else {
+            Err(format!("{seconds} is not from 0 to {MOST}"))
         }
     }
 }

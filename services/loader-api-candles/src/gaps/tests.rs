@@ -19,6 +19,7 @@ fn plan(range: &str) -> Plan {
         Grid::new(Interval::Hour1, TimestampMs(0)),
         Some(TimestampMs(0)),
         at("2024-10-01T00:00:00Z"),
+        std::time::Duration::ZERO,
     )
     .unwrap()
 }
@@ -87,6 +88,7 @@ fn nothing_missing_is_said() {
         "24 candles, none missing"
     );
     assert_eq!(GapTracker::new(&plan).summary(1), "1 candle, none missing");
+    assert_eq!(GapTracker::new(&plan).summary_so_far(1), "1 candle");
 }
 
 #[test]

@@ -9,11 +9,13 @@ fn at(text: &str) -> TimestampMs {
     text.parse().unwrap()
 }
 
+const NO_GRACE: Duration = Duration::ZERO;
 const LISTED: &str = "2017-08-17T04:00:00Z";
 
 fn plan(interval: Interval, range: &str, now: &str) -> Result<Plan, PlanError> {
     let grid = Grid::new(interval, at(LISTED));
-    Plan::new(&range.parse().unwrap(), grid, Some(at(LISTED)), at(now))
+    let range = range.parse().unwrap();
+    Plan::new(&range, grid, Some(at(LISTED)), at(now), NO_GRACE)
 }
 
 #[test]
@@ -40,6 +42,59 @@ fn an_end_in_the_future_is_cut_to_the_last_final_candle() {
     ] {
         let plan = plan(Interval::Hour1, "2024-08-01:2024-08-31", now).unwrap();
         assert_eq!(plan.expected(), expected, "at {now}");
+    }
+}
+
+#[test]
+fn a_candle_is_final_some_seconds_after_its_close() {
+    let range = "2024-08-01:2024-08-31".parse().unwrap();
+    let grid = Grid::new(Interval::Hour1, at(LISTED));
+    let grace = Duration::from_secs(3);
+    for (now, expected) in [
+        ("2024-08-01T13:00:00Z", 12),
+        ("2024-08-01T13:00:02.999Z", 12),
+        ("2024-08-01T13:00:03Z", 13),
+    ] {
+        let plan = Plan::new(&range, grid, Some(at(LISTED)), at(now), grace).unwrap();
+        assert_eq!(plan.expected(), expected, "at {now}");
+    }
+    let early = Plan::new(
+        &range,
+        grid,
+        Some(at(LISTED)),
+        at("2024-08-01T00:00:01Z"),
+        grace,
+    );
+    let emptiness = early.unwrap().emptiness();
+    assert_eq!(emptiness, Some("no candle of this range is final yet"));
+}
+
+#[test]
+fn a_last_candle_that_has_just_closed_is_waited_for() {
+    let grid = Grid::new(Interval::Hour1, at(LISTED));
+    let grace = Duration::from_secs(3);
+    for (range, now, wait) in [
+        ("2024-08-01:2024-08-01", "2024-08-01T23:59:59.999Z", None),
+        ("2024-08-01:2024-08-01", "2024-08-02T00:00:00Z", Some(3_000)),
+        (
+            "2024-08-01:2024-08-01",
+            "2024-08-02T00:00:02.500Z",
+            Some(500),
+        ),
+        ("2024-08-01:2024-08-01", "2024-08-02T00:00:03Z", None),
+        (
+            "2024-08-01T00:00:00Z/2024-08-01T00:30:00Z",
+            "2024-08-01T01:00:01Z",
+            Some(2_000),
+        ),
+        (
+            "2024-08-01T00:00:00Z/2024-08-01T00:30:00Z",
+            "2024-08-01T00:30:01Z",
+            None,
+        ),
+    ] {
+        let waits = until_final(&range.parse().unwrap(), grid, at(now), grace);
+        assert_eq!(waits.map(|wait| wait.as_millis()), wait, "{range} at {now}");
     }
 }
 
@@ -71,7 +126,7 @@ fn before_the_listing_nothing_is_expected() {
 
     let grid = Grid::new(Interval::Hour1, TimestampMs(0));
     let range = "2017-08-16:2017-08-17".parse().unwrap();
-    let never = Plan::new(&range, grid, None, at(now)).unwrap();
+    let never = Plan::new(&range, grid, None, at(now), NO_GRACE).unwrap();
     assert_eq!(
         (never.expected(), never.emptiness()),
         (0, Some("not listed yet in this range"))
@@ -87,6 +142,7 @@ fn a_first_candle_off_the_grid_is_expected() {
         Grid::new(Interval::Hour1, first),
         Some(first),
         at("2024-08-01T12:00:00Z"),
+        NO_GRACE,
     )
     .unwrap();
     assert_eq!((plan.start, plan.expected()), (first, 15));
@@ -137,7 +193,7 @@ proptest! {
         let text = format!("{}/{}", TimestampMs(start).to_jiff(), TimestampMs(start + length).to_jiff());
         let range: TimeRange = text.parse().unwrap();
         let grid = Grid::new(Interval::ALL[which], TimestampMs(listed));
-        let plan = Plan::new(&range, grid, Some(TimestampMs(listed)), TimestampMs(start + age)).unwrap();
+        let plan = Plan::new(&range, grid, Some(TimestampMs(listed)), TimestampMs(start + age), NO_GRACE).unwrap();
         let from = plan.start + done;
 
         let mut next = from;

@@ -13,6 +13,7 @@ fn plan() -> Plan {
         Grid::new(Interval::Hour1, TimestampMs(0)),
         Some(TimestampMs(0)),
         "2024-01-01T00:00:00Z".parse().unwrap(),
+        std::time::Duration::ZERO,
     )
     .unwrap()
 }

@@ -48,7 +48,7 @@ fn record(spec: &StreamSpec, nth: i64) -> OwnedMessage {
         r#"[[{open},"1","2","0.5","1.5","10",{},"15",3,"4","6","0"]]"#,
         open + MINUTE - 1
     );
-    let record = kline::read_page(page.as_bytes()).unwrap()[0].to_record(
+    let record = kline::read_page(page.as_bytes()).unwrap().klines[0].to_record(
         &spec.symbol,
         spec.interval,
         spec.numbers,

@@ -127,8 +127,6 @@ async fn what_does_not_pass_is_an_error_that_a_restart_may_mend() {
             "the exchange is unavailable: HTTP 503 to klines",
         ),
         (Fault::HtmlOk, "expected a JSON array of klines, found <"),
-        (Fault::ShortKline, "has 11 columns, expected 12"),
-        (Fault::BadPrice, "(close): expected a decimal number"),
         (Fault::CutShort, "the answer broke off to klines"),
     ] {
         let rig = Rig::new(|exchange| exchange, &[("RETRY_DEADLINE_SECS", "0.3")])
@@ -149,18 +147,30 @@ async fn what_does_not_pass_is_an_error_that_a_restart_may_mend() {
 }
 
 #[tokio::test]
-async fn a_firewall_is_not_asked_twice() {
+async fn a_row_that_stays_malformed_is_final_at_once() {
+    for (fault, cause) in [
+        (Fault::ShortKline, "kline 0 has 11 columns, expected 12"),
+        (
+            Fault::BadPrice,
+            "kline 0, column 4 (close): expected a decimal number",
+        ),
+    ] {
+        let rig = Rig::new(|exchange| exchange, &[]).await.topic(1).await;
+        rig.exchange.handle().fail_next(1_000, fault);
+        let failure = rig.run().await.failure();
+        assert!(!failure.is_retryable());
+        assert!(failure.message().contains(cause), "{}", failure.message());
+        assert_eq!(rig.exchange.handle().counters().klines, 2);
+        assert!(rig.contents().await.messages.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_firewall_that_refuses_once_leaves_no_trace() {
     let rig = Rig::new(|exchange| exchange, &[]).await.topic(1).await;
     rig.exchange.handle().fail_nth(4, Fault::Firewall);
-    let failure = rig.run().await.failure();
-    assert!(!failure.is_retryable());
-    assert!(
-        failure
-            .message()
-            .contains("the exchange's firewall refused klines"),
-        "{}",
-        failure.message()
-    );
+    rig.run().await.done();
+    assert_whole(&rig).await;
 }
 
 #[tokio::test]
@@ -240,7 +250,7 @@ async fn what_was_fetched_before_the_exchange_failed_is_published() {
         .await;
     let handle = rig.exchange.handle();
     // The listing, two pages, and then a refusal.
-    handle.fail_nth(4, Fault::Firewall);
+    handle.fail_nth(4, Fault::Status(451));
     let ended = rig.run().await;
     assert_eq!(ended.progress.counts().written, 2_000);
     assert!(!ended.failure().is_retryable());
@@ -260,7 +270,7 @@ async fn without_a_broker_the_failure_of_the_exchange_is_told_all_the_same() {
     .await;
     let handle = rig.exchange.handle();
     handle.set_latency(Latency::fixed(Duration::from_millis(200)));
-    handle.fail_nth(6, Fault::Firewall);
+    handle.fail_nth(6, Fault::Status(451));
     let running = rig.start();
     running.published(1).await;
     rig.kafka.down().unwrap();
@@ -269,7 +279,7 @@ async fn without_a_broker_the_failure_of_the_exchange_is_told_all_the_same() {
         .await
         .failure();
     assert!(
-        failure.message().contains("firewall"),
+        failure.message().contains("HTTP 451"),
         "{}",
         failure.message()
     );

@@ -4,8 +4,10 @@
     reason = "in a test a failure is a panic, and clippy sees no #[test] around helpers"
 )]
 
+mod closed;
 mod faults;
 mod foreign;
+mod intermediary;
 mod load;
 mod look_back;
 mod process;
@@ -13,3 +15,5 @@ mod resume;
 mod rig;
 mod settings;
 mod stop;
+mod twist;
+mod verified;

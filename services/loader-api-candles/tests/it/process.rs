@@ -11,7 +11,7 @@ use tokio::process::{Child, Command};
 
 use crate::rig::{LIMIT, Rig, until};
 
-fn command(rig: &Rig) -> Command {
+pub(crate) fn command(rig: &Rig) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_loader-api-candles"));
     command
         .env_clear()
@@ -24,13 +24,13 @@ fn command(rig: &Rig) -> Command {
     command
 }
 
-async fn output(child: Child) -> Output {
+pub(crate) async fn output(child: Child) -> Output {
     let ended = tokio::time::timeout(LIMIT, child.wait_with_output()).await;
     ended.expect("the process ends").unwrap()
 }
 
 /// Its events until the last one.
-async fn events(rig: &Rig) -> Vec<Event> {
+pub(crate) async fn events(rig: &Rig) -> Vec<Event> {
     rig.events(|events| events.last().is_some_and(|event| event.finished))
         .await
 }

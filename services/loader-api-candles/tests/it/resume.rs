@@ -193,9 +193,9 @@ async fn killed_between_markers_only_the_lacking_ones_are_written() {
 }
 
 #[tokio::test]
-async fn what_became_final_since_a_finished_load_is_not_added() {
+async fn what_became_final_since_a_finished_load_is_not_added_and_said() {
     let rig = Rig::new(
-        |exchange| exchange.clock(Clock::Fixed(at("2024-08-02T00:00:00Z"))),
+        |exchange| exchange.clock(Clock::Fixed(at("2024-08-02T00:01:00Z"))),
         &[],
     )
     .await
@@ -205,10 +205,16 @@ async fn what_became_final_since_a_finished_load_is_not_added() {
     rig.exchange
         .handle()
         .set_clock(Clock::Fixed(at("2024-08-03T00:00:00Z")));
-    let counts = rig.run().await.done().counts();
+    let progress = rig.run().await.done();
+    let counts = progress.counts();
     assert_eq!(
         (counts.written, counts.total, counts.missing),
         (1_440, Some(1_440), 0)
+    );
+    assert_eq!(
+        progress.message(),
+        "1440 candles, published before; the exchange has more from 2024-08-02T00:00Z on, which only a new workflow \
+         loads"
     );
 }
 

@@ -58,6 +58,8 @@ pub(crate) struct Rig {
     pub(crate) queue_id: QueueId,
     /// The data topic.
     pub(crate) topic: String,
+    /// Pause before the exchange is asked again for what it does not have.
+    pub(crate) confirm_after: Duration,
     vars: Vars,
 }
 
@@ -124,6 +126,7 @@ impl Rig {
             exchange,
             queue_id,
             topic,
+            confirm_after: Duration::from_millis(50),
             vars,
         }
     }
@@ -180,7 +183,8 @@ impl Rig {
     }
 
     pub(crate) fn start(&self) -> Running {
-        let config = Config::from_vars(&self.vars).unwrap();
+        let mut config = Config::from_vars(&self.vars).unwrap();
+        config.confirm_after = self.confirm_after;
         let (stop, progress) = (StopSignal::new(), Progress::default());
         let context = WorkerContext {
             stop: stop.clone(),
@@ -282,6 +286,15 @@ impl Running {
     /// Waits until every record of a load of so many is queued.
     pub(crate) async fn all_queued(&self, all: u64) {
         until(|| self.progress.counts().written + self.in_flight() == all).await;
+    }
+
+    /// What a counter of this process says.
+    pub(crate) fn counter(&self, name: &str) -> f64 {
+        let families = self.registry.gather();
+        let family = families.iter().find(|family| family.name() == name);
+        family.map_or(0.0, |family| {
+            family.get_metric()[0].get_counter().get_value()
+        })
     }
 
     fn in_flight(&self) -> u64 {

@@ -197,14 +197,14 @@ async fn pages_that_are_no_pages_are_asked_for_again() {
 
 #[tokio::test]
 async fn a_page_that_stays_bad_is_an_error_that_says_where() {
-    for (fault, said) in [
-        (Fault::ShortKline, "12"),
-        (Fault::BadPrice, "number"),
-        (Fault::HtmlOk, "JSON"),
+    for (fault, said, code) in [
+        (Fault::ShortKline, "12", 70),
+        (Fault::BadPrice, "number", 70),
+        (Fault::HtmlOk, "JSON", 1),
     ] {
         let flow = Flow::start(Plan::three_days()).await;
         flow.exchange.handle().fail_next(10_000, fault);
-        let message = fails_on(&flow, LOADER, &[("RETRY_DEADLINE_SECS", "1")], 1).await;
+        let message = fails_on(&flow, LOADER, &[("RETRY_DEADLINE_SECS", "1")], code).await;
         assert!(message.contains(said), "{fault:?}: {message}");
         assert!(
             flow.markers().await.is_empty(),

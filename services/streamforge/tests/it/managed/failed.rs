@@ -44,9 +44,9 @@ async fn a_worker_that_fails_for_good_ends_its_workflow() {
 #[tokio::test]
 async fn a_loader_that_fails_for_good_ends_its_writers_and_gives_its_place_to_the_next() {
     let mut managed = Managed::set(Plan::three_days()).await;
-    // The exchange's firewall refuses the third page: no retry can mend that.
+    // The exchange refuses the third page for legal reasons: no retry can mend that.
     let exchange = managed.flow.exchange.handle();
-    exchange.fail_nth(THIRD_PAGE, Fault::Firewall);
+    exchange.fail_nth(THIRD_PAGE, Fault::Status(451));
     let manager = managed.manager_with("one", &[("MAX_WORKFLOWS", "1")]).await;
     let failing = managed.start(&manager).await;
     let next = managed.start_range(&manager, "2024-08-05:2024-08-05").await;
@@ -54,7 +54,7 @@ async fn a_loader_that_fails_for_good_ends_its_writers_and_gives_its_place_to_th
     let queue = managed.ends_as(&manager, "error").await;
     let reason = queue["reason"].as_str().unwrap();
     assert!(
-        reason.contains("loader-api-candles") && reason.contains("firewall"),
+        reason.contains("loader-api-candles") && reason.contains("HTTP 451"),
         "{reason}"
     );
     let (loader, writer) = (&queue["parts"][0], &queue["parts"][1]);
