@@ -8,6 +8,7 @@ mod checked;
 mod faults;
 mod kafka;
 mod ops;
+mod proxy;
 mod queue;
 mod seconds;
 mod values;
@@ -66,7 +67,7 @@ impl<'a> Reader<'a> {
 
     /// Reads one section; `None` if a variable of it is missing or malformed, which is noted.
     pub fn section<S: Section>(&mut self) -> Option<S> {
-        let mut given = Vars::new();
+        let (mut given, mut refused) = (Vars::new(), Vec::new());
         for variable in S::VARIABLES {
             match variable.find(self.vars) {
                 Ok(Some(value)) => _ = given.insert(variable.name.to_owned(), value.to_owned()),
@@ -75,8 +76,15 @@ impl<'a> Reader<'a> {
                         given.insert(variable.name.to_owned(), default.to_owned());
                     }
                 }
-                Err(fault) => self.faults.push(fault),
+                Err(fault) => {
+                    self.faults.push(fault);
+                    refused.push(variable.name);
+                }
             }
+        }
+        if !refused.is_empty() {
+            self.diagnose::<S>(&given, &refused);
+            return None;
         }
         match envy::from_iter::<_, S>(given.clone()) {
             Ok(section) => {
@@ -84,7 +92,13 @@ impl<'a> Reader<'a> {
                 Some(section)
             }
             Err(error) => {
-                self.diagnose::<S>(&given, &error);
+                if self.diagnose::<S>(&given, &refused) == 0 {
+                    self.faults.wrong(
+                        "the environment",
+                        &error.to_string(),
+                        "variables that agree with each other",
+                    );
+                }
                 None
             }
         }
@@ -95,6 +109,17 @@ impl<'a> Reader<'a> {
         self.faults.wrong(variable, found, expected);
     }
 
+    /// Notes a proxy of the environment that would send requests to the URL in `variable`, which has this scheme and
+    /// host, to another machine although they are for this one.
+    pub fn refuse_diversion(&mut self, variable: &str, scheme: &str, host: &str) {
+        if let Some(found) = proxy::diverted(self.vars, scheme, host) {
+            let expected = format!(
+                "NO_PROXY with {host}: the proxy can't reach the address of this machine that {variable} names"
+            );
+            self.faults.wrong(found.variable, &found.proxy, &expected);
+        }
+    }
+
     /// Says whether anything was wrong.
     ///
     /// # Errors
@@ -103,11 +128,14 @@ impl<'a> Reader<'a> {
         self.faults.into_result()
     }
 
-    /// Finds every bad variable of a section that envy refused: it stops at the first, so each is tried alone
-    /// among good ones.
-    fn diagnose<S: Section>(&mut self, given: &Vars, error: &envy::Error) {
+    /// Finds every bad variable of a section that can't be read, and says how many there are: envy stops at the first, so
+    /// each is tried alone among good ones. What was `refused` before is left out.
+    fn diagnose<S: Section>(&mut self, given: &Vars, refused: &[&str]) -> usize {
         let before = self.faults.len();
         for variable in S::VARIABLES {
+            if refused.contains(&variable.name) {
+                continue;
+            }
             let mut trial: Vars = S::VARIABLES
                 .iter()
                 .map(|other| (other.name.to_owned(), other.example.to_owned()))
@@ -123,13 +151,7 @@ impl<'a> Reader<'a> {
                 self.faults.push(Fault::malformed(variable, value, &error));
             }
         }
-        if self.faults.len() == before {
-            self.faults.wrong(
-                "the environment",
-                &error.to_string(),
-                "variables that agree with each other",
-            );
-        }
+        self.faults.len() - before
     }
 }
 

@@ -6,6 +6,7 @@
 //! - [`kafka`]: clients as every part sets them up, topics, and reading by offset.
 //! - [`control`]: commands to one worker. [`telemetry`]: its events, in order.
 //! - [`latency`]: how long things took, as percentiles.
+//! - [`text`]: texts of bounded length.
 //! - [`shutdown`]: the one token that everything stops by, and why.
 //! - [`worker`]: [`worker::run_worker`], which puts all of it together.
 
@@ -21,4 +22,5 @@ pub mod ops_server;
 pub mod protocol;
 pub mod shutdown;
 pub mod telemetry;
+pub mod text;
 pub mod worker;

@@ -1,12 +1,17 @@
 //! Where log lines go: stderr, as text on a terminal and as JSON elsewhere.
 
+mod bounded;
+
 use std::io::{IsTerminal, stderr};
 
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
+pub use bounded::TextFields;
+use bounded::{JsonFields, JsonLine};
+
 use crate::config::{LogFormat, OpsConfig};
 
-/// Starts logging for this process. A second call changes nothing. Colour only on a terminal and without
+/// Starts logging for this process; of each field at most 1,000 characters are logged. A second call changes nothing. Colour only on a terminal and without
 /// `NO_COLOR` (<https://no-color.org>), which `no_color` tells.
 pub fn init(ops: &OpsConfig, no_color: bool) {
     let filter = ops
@@ -23,14 +28,15 @@ pub fn init(ops: &OpsConfig, no_color: bool) {
     let started = match format {
         LogFormat::Text => {
             let layer = tracing_subscriber::fmt::layer()
+                .fmt_fields(TextFields)
                 .with_writer(stderr)
                 .with_ansi(terminal && !no_color);
             registry.with(layer).try_init()
         }
         LogFormat::Json => {
             let layer = tracing_subscriber::fmt::layer()
-                .json()
-                .flatten_event(true)
+                .fmt_fields(JsonFields)
+                .event_format(JsonLine)
                 .with_writer(stderr);
             registry.with(layer).try_init()
         }

@@ -25,7 +25,7 @@ pub struct Health {
 }
 
 impl Health {
-    /// The process has reached Kafka.
+    /// The work of the process has begun.
     pub fn set_started(&self) {
         self.started.store(true, Ordering::Relaxed);
     }

@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, OnceLock};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::protocol::InterruptReason;
@@ -34,7 +37,8 @@ pub struct StopSignal {
     token: CancellationToken,
     drain: CancellationToken,
     at_once: CancellationToken,
-    cause: Arc<OnceLock<StopCause>>,
+    cause: Arc<OnceLock<(StopCause, Instant)>>,
+    drained_at: Arc<OnceLock<Instant>>,
 }
 
 impl StopSignal {
@@ -48,7 +52,7 @@ impl StopSignal {
     /// Only a signal after a signal asks to end at once: a person who presses Ctrl-C twice. A signal after a `stop`
     /// is what follows by itself when a Job is deleted, and the grace goes on.
     pub fn stop(&self, cause: StopCause) {
-        let earlier = *self.cause.get_or_init(|| cause);
+        let (earlier, _) = *self.cause.get_or_init(|| (cause, Instant::now()));
         if self.token.is_cancelled() && cause != StopCause::Command && earlier != StopCause::Command
         {
             self.at_once.cancel();
@@ -58,6 +62,7 @@ impl StopSignal {
 
     /// Tells to end once the topic is empty.
     pub fn drain(&self) {
+        self.drained_at.get_or_init(Instant::now);
         self.drain.cancel();
     }
 
@@ -86,6 +91,21 @@ impl StopSignal {
         self.at_once.cancelled().await;
     }
 
+    /// Whether a second signal asked to end without any grace.
+    pub fn is_at_once(&self) -> bool {
+        self.at_once.is_cancelled()
+    }
+
+    /// When it was cancelled.
+    pub fn stopped_at(&self) -> Option<Instant> {
+        self.cause.get().map(|(_, at)| *at)
+    }
+
+    /// When it was told to end once the topic is empty.
+    pub fn drained_at(&self) -> Option<Instant> {
+        self.drained_at.get().copied()
+    }
+
     /// The token itself, for what is spawned.
     pub fn token(&self) -> CancellationToken {
         self.token.clone()
@@ -93,7 +113,7 @@ impl StopSignal {
 
     /// Why it was cancelled.
     pub fn cause(&self) -> Option<StopCause> {
-        self.cause.get().copied()
+        self.cause.get().map(|(cause, _)| *cause)
     }
 
     /// Why it was cancelled, as events have it.

@@ -1,9 +1,10 @@
 //! Events of one worker, in order: `started`, any number of `loading` and `pong`, one last one, then nothing.
 
+mod deliveries;
 mod progress;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -18,12 +19,14 @@ use rdkafka::{
 pub use progress::Progress;
 use tokio::time::Instant;
 
+use deliveries::Deliveries;
+
 use crate::{
     config::{KafkaConfig, QueueConfig},
     kafka::{self, KafkaContext},
     metrics::WorkerMetrics,
-    ops_server::Health,
     protocol::{Event, EventKind, InterruptReason, RecordCounts, TimestampMs},
+    text::cut_owned,
 };
 
 /// `loading` events that may wait for a broker; more would say nothing new once it is back.
@@ -72,6 +75,8 @@ pub struct Telemetry {
 
 struct Inner {
     producer: ThreadedProducer<EventContext>,
+    log: KafkaContext,
+    deliveries: Arc<Deliveries>,
     topic: String,
     template: Event,
     progress: Progress,
@@ -88,7 +93,7 @@ struct Order {
 }
 
 impl Telemetry {
-    /// Sets up the publisher; it connects in the background. `health` is told when Kafka has taken the first event.
+    /// Sets up the publisher; it connects in the background.
     ///
     /// # Errors
     /// librdkafka refuses the configuration.
@@ -98,13 +103,13 @@ impl Telemetry {
         service: &str,
         version: &str,
         metrics: WorkerMetrics,
-        health: Health,
         observer: Option<Observer>,
     ) -> Result<Self, KafkaError> {
         let producer_id = queue.producer_id(service);
+        let (log, deliveries) = (KafkaContext::default(), Arc::<Deliveries>::default());
         let context = EventContext {
-            log: KafkaContext::default(),
-            health,
+            log: log.clone(),
+            deliveries: Arc::clone(&deliveries),
             lost: metrics.events_lost.clone(),
         };
         let producer = kafka::producer_config(
@@ -118,6 +123,8 @@ impl Telemetry {
         .set("max.in.flight.requests.per.connection", "1")
         // Events are few and each is waited for by someone.
         .set("linger.ms", "0")
+        // None is dropped by its age: the last one waits behind them, and how long that is tried is up to the worker.
+        .set("message.timeout.ms", "0")
         .create_with_context(context)?;
         let template = Event {
             queue_id: queue.queue_id.to_string(),
@@ -145,6 +152,8 @@ impl Telemetry {
         };
         let inner = Inner {
             producer,
+            log,
+            deliveries,
             topic: queue.queue_events_topic.clone(),
             template,
             progress: Progress::default(),
@@ -182,8 +191,9 @@ impl Telemetry {
         self.publish(event);
     }
 
-    /// Says how it ended. Nothing is published after it, whoever asks.
-    pub fn ended(&self, ending: &Ending) {
+    /// The event that says how it ended. Nothing is published after it, whoever asks; it is itself by
+    /// [`send_last`](Self::send_last).
+    pub fn last(&self, ending: &Ending) -> Event {
         let progress = self.inner.progress.message();
         let mut event = match ending {
             Ending::Finished => self.event(EventKind::Finished, progress),
@@ -194,20 +204,40 @@ impl Telemetry {
             }
             Ending::Error { message, retryable } => {
                 let mut event = self.event(EventKind::Error, message.clone());
-                event.error_message = Some(message.clone());
+                event.error_message = Some(event.message.clone());
                 event.retryable = Some(*retryable);
                 event
             }
         };
         event.gaps = self.inner.progress.gaps();
-        self.publish(event);
+        let mut order = self.order();
+        self.number(&mut order, &mut event);
+        event
     }
 
-    /// Waits until all events are with the broker, as long as `limit`; whether they are.
-    pub async fn flush(&self, limit: Duration) -> bool {
-        let inner = Arc::clone(&self.inner);
-        let flushed = tokio::task::spawn_blocking(move || inner.producer.flush(limit));
-        matches!(flushed.await, Ok(Ok(())))
+    /// Publishes the last event and waits for its acknowledgement, which may be for ever. Can be tried again.
+    ///
+    /// # Errors
+    /// It could not be queued, or the broker refused it.
+    pub async fn send_last(&self, event: &Event) -> Result<(), KafkaError> {
+        self.inner.deliveries.is_last(event.seq);
+        self.queue(event)?;
+        self.inner.deliveries.of_last().await
+    }
+
+    /// Counts the last event as lost.
+    pub fn lost(&self) {
+        self.inner.metrics.events_lost.inc();
+    }
+
+    /// Why the broker refuses this client altogether, if it does.
+    pub fn refusal(&self) -> Option<String> {
+        self.inner.log.permanent_error()
+    }
+
+    /// For how long the oldest event that Kafka has not acknowledged has been waiting.
+    pub fn unacknowledged_for(&self) -> Option<Duration> {
+        self.inner.deliveries.oldest()
     }
 
     /// Publishes `loading` every `interval` while counts move, and every [`HEARTBEAT`] while they do not.
@@ -246,7 +276,7 @@ impl Telemetry {
         Event {
             event: kind,
             status: (kind != EventKind::Pong).then_some(kind),
-            message,
+            message: cut_owned(message),
             records: self.inner.progress.counts(),
             last_progress_at: self.inner.progress.last_progress_at(),
             finished: kind.is_terminal(),
@@ -256,31 +286,56 @@ impl Telemetry {
     }
 
     fn publish(&self, mut event: Event) {
-        self.update_metrics();
-        let inner = &self.inner;
-        let mut order = inner.order.lock().unwrap_or_else(PoisonError::into_inner);
-        if order.ended {
+        let mut order = self.order();
+        if !self.number(&mut order, &mut event) {
             return;
+        }
+        let kind = event.event.as_str();
+        if let Err(error) = self.queue(&event) {
+            self.inner.metrics.events_lost.inc();
+            tracing::warn!(%error, event = kind, "Could not queue the event");
+        }
+    }
+
+    fn order(&self) -> MutexGuard<'_, Order> {
+        self.inner
+            .order
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives the event its number, and tells the observer; `false` if there was a last one.
+    fn number(&self, order: &mut Order, event: &mut Event) -> bool {
+        self.update_metrics();
+        if order.ended {
+            return false;
         }
         order.seq += 1;
         order.ended = event.finished;
         event.seq = order.seq;
-        if let Some(Observer(observe)) = &inner.observer {
-            observe(&event);
+        if let Some(Observer(observe)) = &self.inner.observer {
+            observe(event);
         }
         let kind = event.event.as_str();
-        let payload = serde_json::to_string(&event).expect("an event has no key that is not text");
-        let record: BaseRecord<'_, str, str> = BaseRecord::to(&inner.topic)
-            .key(event.queue_id.as_str())
-            .payload(payload.as_str())
-            .headers(kafka::headers::with(&[]));
-        match inner.producer.send(record) {
-            Ok(()) => inner.metrics.events.with_label_values(&[kind]).inc(),
-            Err((error, _)) => {
-                inner.metrics.events_lost.inc();
-                tracing::warn!(%error, event = kind, "Could not queue the event");
-            }
-        }
+        self.inner.metrics.events.with_label_values(&[kind]).inc();
+        true
+    }
+
+    fn queue(&self, event: &Event) -> Result<(), KafkaError> {
+        let inner = &self.inner;
+        let payload = serde_json::to_string(event).expect("an event has no key that is not text");
+        let record: BaseRecord<'_, str, str, usize> = BaseRecord::with_opaque_to(
+            &inner.topic,
+            usize::try_from(event.seq).unwrap_or(usize::MAX),
+        )
+        .key(event.queue_id.as_str())
+        .payload(payload.as_str())
+        .headers(kafka::headers::with(&[]));
+        inner.deliveries.queued(event.seq);
+        inner.producer.send(record).map_err(|(error, _)| {
+            inner.deliveries.reported(event.seq, Err(error.clone()));
+            error
+        })
     }
 }
 
@@ -292,7 +347,7 @@ pub(crate) fn unix_seconds() -> f64 {
 /// Looks at what became of each event.
 struct EventContext {
     log: KafkaContext,
-    health: Health,
+    deliveries: Arc<Deliveries>,
     lost: prometheus::IntCounter,
 }
 
@@ -307,15 +362,20 @@ impl ClientContext for EventContext {
 }
 
 impl ProducerContext for EventContext {
-    type DeliveryOpaque = ();
+    type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, (): Self::DeliveryOpaque) {
-        match result {
-            Ok(_) => self.health.set_started(),
-            Err((error, _)) => {
-                self.lost.inc();
-                tracing::warn!(%error, "An event did not reach Kafka");
+    fn delivery(&self, result: &DeliveryResult<'_>, seq: Self::DeliveryOpaque) {
+        let report = match result {
+            Ok(_) => {
+                self.log.accepted();
+                Ok(())
             }
+            Err((error, _)) => Err(error.clone()),
+        };
+        let error = report.as_ref().err().map(KafkaError::to_string);
+        if self.deliveries.reported(seq as u64, report) {
+            self.lost.inc();
+            tracing::warn!(error, "An event did not reach Kafka");
         }
     }
 }

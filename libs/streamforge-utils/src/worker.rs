@@ -6,7 +6,10 @@
 mod cli;
 mod failure;
 pub mod job;
+mod last_event;
+mod life;
 mod obey;
+mod termination;
 
 use std::{panic::AssertUnwindSafe, process::ExitCode, time::Duration};
 
@@ -32,10 +35,6 @@ use crate::{
     telemetry::{Ending, Observer, Progress, Telemetry},
 };
 
-/// How long the last event is tried before the process exits.
-const LAST_EVENT_LIMIT: Duration = Duration::from_secs(5);
-/// How long the body waits for the commands of before its start, should the broker or the topic not answer.
-const CATCH_UP_LIMIT: Duration = Duration::from_secs(5);
 /// How long blocking calls into librdkafka may hold up the end of the process.
 const RUNTIME_LIMIT: Duration = Duration::from_millis(500);
 
@@ -82,8 +81,10 @@ pub struct WorkerContext {
 /// - After the cancellation `body` has `SHUTDOWN_GRACE_SECS`, then it is aborted. A second signal aborts it at once, which is
 ///   `interrupted` too.
 /// - `Ok(Done)` becomes `finished`, `Ok(Stopped)` and `Ok(UpstreamStopped)` become `interrupted`; `Err`, a panic and
-///   an overrun of the grace become `error`. Exactly one of them is published, nothing after it, and it is tried for
-///   5 s.
+///   an overrun of the grace become `error`. Exactly one of them is published, and nothing after it.
+/// - This last event is written to `TERMINATION_MESSAGE_PATH` first, if there is one. Then it is tried until
+///   `RETRY_DEADLINE_SECS`; a signal or a `stop` leaves what remains of `SHUTDOWN_GRACE_SECS`, but 5 s at the least; a
+///   refusal by Kafka that is permanent, a second signal, or a body that failed because Kafka was away, leaves 5 s.
 /// - The exit code is [`exit_code`]'s.
 ///
 /// `body` flushes and awaits its own data before it returns, so `finished` never precedes the data.
@@ -109,15 +110,8 @@ where
         stop.listen_for_signals()?;
         let metrics = WorkerMetrics::register(&registry)?;
         ops_server::serve(ops.metrics_port, registry, health.clone()).await?;
-        let telemetry = Telemetry::new(
-            &kafka,
-            &queue,
-            service,
-            version,
-            metrics.clone(),
-            health.clone(),
-            observer,
-        )?;
+        let telemetry =
+            Telemetry::new(&kafka, &queue, service, version, metrics.clone(), observer)?;
         anyhow::Ok((metrics, telemetry))
     };
     let (metrics, telemetry) = match prepared.await {
@@ -127,13 +121,18 @@ where
             return ExitCode::from(EXIT_CONFIG);
         }
     };
+    let witness = queue.termination_message_path.clone();
+    if let Some(path) = &witness {
+        termination::clear(path).await;
+    }
     telemetry.started();
 
     let (to_body, commands) = mpsc::channel(16);
-    let mut background = vec![tokio::spawn({
+    let beat = tokio::spawn({
         let (telemetry, interval) = (telemetry.clone(), ops.progress_interval());
         async move { telemetry.beat(interval).await }
-    })];
+    });
+    let mut listening = Vec::new();
     let (caught_up, until_caught_up) = oneshot::channel();
     if listens {
         let filter = CommandFilter::new(&queue, service, process_started_at);
@@ -144,8 +143,8 @@ where
             to_body,
         };
         let (heard, received) = mpsc::channel(16);
-        background.push(tokio::spawn(obey.all(received, caught_up)));
-        background.push(tokio::spawn(control::listen(
+        listening.push(tokio::spawn(obey.all(received, caught_up)));
+        listening.push(tokio::spawn(control::listen(
             kafka, queue, filter, metrics, heard,
         )));
     } else {
@@ -159,45 +158,16 @@ where
         progress: telemetry.progress().clone(),
         commands,
     };
-    let task = spawn_caught(body, context, until_caught_up);
-    let result = watch(task, &stop, &health, ops.shutdown_grace()).await;
+    let task = life::spawn(body, context, health.clone(), until_caught_up);
+    let result = life::watch(task, &stop, &health, ops.shutdown_grace()).await;
 
     let (ending, code) = failure::ending(result, stop.cause());
     log_ending(&ending, telemetry.progress());
-    telemetry.ended(&ending);
-    background.iter().for_each(JoinHandle::abort);
-    if !telemetry.flush(LAST_EVENT_LIMIT).await {
-        tracing::warn!("The last event did not reach Kafka within {LAST_EVENT_LIMIT:?}");
-    }
+    beat.abort();
+    // Commands are heard until the last event has arrived: a stop leaves less time for it.
+    last_event::publish(&telemetry, &ending, &stop, &ops, witness.as_deref()).await;
+    listening.iter().for_each(JoinHandle::abort);
     ExitCode::from(code)
-}
-
-/// Spawns the body, which begins when the commands of before were heard, or when it is told to end. Also a panic while
-/// its future is made comes back as that of a task.
-fn spawn_caught<F, Fut>(
-    body: F,
-    context: WorkerContext,
-    until_caught_up: oneshot::Receiver<()>,
-) -> JoinHandle<Result<Outcome, Failure>>
-where
-    F: FnOnce(WorkerContext) -> Fut,
-    Fut: Future<Output = Result<Outcome, Failure>> + Send + 'static,
-{
-    let stop = context.stop.clone();
-    match std::panic::catch_unwind(AssertUnwindSafe(|| body(context))) {
-        Ok(future) => tokio::spawn(async move {
-            tokio::select! {
-                _ = until_caught_up => {}
-                // Its grace runs already.
-                () = stop.cancelled() => {}
-                () = tokio::time::sleep(CATCH_UP_LIMIT) => {
-                    tracing::warn!("The control topic does not answer, beginning without it");
-                }
-            }
-            future.await
-        }),
-        Err(panic) => tokio::spawn(async move { std::panic::resume_unwind(panic) }),
-    }
 }
 
 fn log_ending(ending: &Ending, progress: &Progress) {
@@ -210,34 +180,6 @@ fn log_ending(ending: &Ending, progress: &Progress) {
             tracing::info!(?reason, "Interrupted: {}", progress.message())
         }
     }
-}
-
-/// Waits for the body; once told to end, for as long as the grace lasts.
-async fn watch(
-    mut task: JoinHandle<Result<Outcome, Failure>>,
-    stop: &StopSignal,
-    health: &Health,
-    grace: Duration,
-) -> Result<Outcome, Failure> {
-    let joined = tokio::select! {
-        joined = &mut task => joined,
-        () = stop.cancelled() => {
-            health.set_stopping();
-            tokio::select! {
-                joined = &mut task => joined,
-                () = tokio::time::sleep(grace) => {
-                    task.abort();
-                    return Err(Failure::retryable(anyhow::anyhow!("did not end within {grace:?} after it was told to")));
-                }
-                () = stop.at_once() => {
-                    task.abort();
-                    tracing::warn!("Ended at once by a second signal, what was held comes again");
-                    return Ok(Outcome::Stopped);
-                }
-            }
-        }
-    };
-    joined.unwrap_or_else(|error| Err(Failure::panicked(error)))
 }
 
 /// Runs a worker's future on a runtime of its own, and does not wait for threads that hang in a client library.
@@ -263,29 +205,4 @@ pub fn block_on(worker: impl Future<Output = ExitCode>) -> ExitCode {
 /// The reason of a worker that ended because of `stop`, or of a drain that needs no other cause.
 pub(crate) fn interrupt_reason(cause: Option<StopCause>) -> InterruptReason {
     cause.map_or(InterruptReason::Stop, StopCause::reason)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_body_that_is_told_to_end_does_not_wait_for_the_control_topic() {
-        let stop = StopSignal::new();
-        let (_silent, until_caught_up) = oneshot::channel();
-        let context = WorkerContext {
-            stop: stop.clone(),
-            progress: Progress::default(),
-            commands: mpsc::channel(1).1,
-        };
-        let body = |ctx: WorkerContext| async move {
-            ctx.stop.cancelled().await;
-            Ok(Outcome::Stopped)
-        };
-        let task = spawn_caught(body, context, until_caught_up);
-        stop.stop(StopCause::Terminate);
-        let grace = CATCH_UP_LIMIT / 2;
-        let ended = watch(task, &stop, &Health::default(), grace).await;
-        assert!(matches!(ended, Ok(Outcome::Stopped)), "{ended:?}");
-    }
 }

@@ -18,6 +18,7 @@ use streamforge_utils::{
         DLQ_ERROR, DLQ_OFFSET, DLQ_PARTITION, DLQ_PRODUCER, DLQ_REASON, DLQ_TOPIC, SCHEMA,
         SCHEMA_VERSION, dead_letter_topic,
     },
+    text,
 };
 use tokio::sync::OnceCell;
 use tracing::warn;
@@ -26,8 +27,6 @@ use crate::{metrics::Metrics, record::Rejection};
 
 /// What may wait for an acknowledgement, in KiB. Rejected records come one by one, not in floods.
 const QUEUE_KIB: u32 = 2 * 1024;
-/// An error text that quotes a large record does not go into a header whole.
-const MAX_ERROR_CHARS: usize = 1000;
 /// Dead letters stay this much longer than a week, the default of the records themselves.
 const RETENTION_HOURS: u64 = 14 * 24;
 
@@ -170,7 +169,8 @@ fn headers_of(message: &OwnedMessage, rejection: &Rejection, producer_id: &str) 
             .fold(OwnedHeaders::new(), |headers, own| headers.insert(own)),
         None => OwnedHeaders::new(),
     };
-    let error: String = rejection.error.chars().take(MAX_ERROR_CHARS).collect();
+    // An error that quotes a large record does not go into a header whole.
+    let error = text::cut(&rejection.error);
     for (key, value) in [
         (DLQ_REASON, rejection.reason.as_str()),
         (DLQ_ERROR, &error),
@@ -224,8 +224,8 @@ mod tests {
             assert_eq!(headers::get(&letter, name), Some(value), "{name}");
         }
         assert_eq!(
-            headers::get(&letter, DLQ_ERROR).unwrap().len(),
-            MAX_ERROR_CHARS
+            headers::get(&letter, DLQ_ERROR).unwrap().chars().count(),
+            text::MAX_CHARS
         );
     }
 }

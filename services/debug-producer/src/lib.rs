@@ -21,6 +21,7 @@ use std::{ffi::OsString, io, process::ExitCode};
 use clap::{CommandFactory, Parser, error::ErrorKind};
 use streamforge_utils::{
     config::Vars,
+    logging::TextFields,
     shutdown::{StopCause, StopSignal},
     worker::EXIT_CONFIG,
 };
@@ -116,6 +117,7 @@ fn answer(error: &clap::Error) -> ExitCode {
 fn start_logging(config: &Config) {
     let filter = config.log.log_level.parse::<Targets>().unwrap_or_default();
     let lines = tracing_subscriber::fmt::layer()
+        .fmt_fields(TextFields)
         .with_ansi(false)
         .with_writer(io::stderr);
     // Fails only if logging was started before, which is good enough.

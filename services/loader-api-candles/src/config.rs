@@ -144,7 +144,7 @@ impl Config {
     pub fn from_vars(vars: &Vars) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(vars);
         let queue = reader.section();
-        let source = reader.section();
+        let source = reader.section::<SourceConfig>();
         let publish = reader.section();
         let kafka = reader.section();
         let ops = reader.section();
@@ -162,6 +162,10 @@ impl Config {
                 None
             }
         });
+        let url = source.as_ref().map(|source| source.binance_api_url.url());
+        if let Some((url, host)) = url.and_then(|url| Some((url, url.host_str()?))) {
+            reader.refuse_diversion("BINANCE_API_URL", url.scheme(), host);
+        }
         reader.finish()?;
         let all_read = "a section that could not be read is a fault";
         Ok(Self {

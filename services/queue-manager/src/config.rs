@@ -76,10 +76,14 @@ impl Config {
         let images = reader.section();
         let heal = reader.section();
         let topics = reader.section();
-        let exchange = reader.section();
+        let exchange = reader.section::<ExchangeConfig>();
         let kafka = reader.section();
         let arango = reader.section();
         let ops = reader.section();
+        let url = exchange.as_ref().map(|it| it.binance_api_url.url());
+        if let Some((url, host)) = url.and_then(|url| Some((url, url.host_str()?))) {
+            reader.refuse_diversion("BINANCE_API_URL", url.scheme(), host);
+        }
         reader.finish()?;
         let all_read = "a section that could not be read is a fault";
         Ok(Self {

@@ -20,6 +20,7 @@ use streamforge_utils::{
     config::KafkaConfig,
     kafka::{self, FetchSizes, KafkaContext, TopicError, Topics},
     protocol::{Event, TimestampMs},
+    text::cut_owned,
 };
 use tokio::task::spawn_blocking;
 
@@ -305,6 +306,15 @@ fn ends(
     Ok(ends)
 }
 
+/// Whoever may write to the topic may say anything, and it goes into documents and answers.
+fn bounded(event: Event) -> Event {
+    Event {
+        message: cut_owned(event.message),
+        error_message: event.error_message.map(cut_owned),
+        ..event
+    }
+}
+
 fn arrival(message: &BorrowedMessage<'_>) -> Arrival {
     let position = Position {
         partition: message.partition(),
@@ -315,7 +325,7 @@ fn arrival(message: &BorrowedMessage<'_>) -> Arrival {
         },
     };
     let text = String::from_utf8_lossy(message.payload().unwrap_or_default()).into_owned();
-    let event = serde_json::from_str(&text).inspect_err(|error| {
+    let event = serde_json::from_str(&text).map(bounded).inspect_err(|error| {
         tracing::warn!(
             topic = message.topic(), partition = position.partition, offset = position.offset, %error,
             "Skipped a message that is no event"

@@ -18,6 +18,7 @@ use anyhow::Context;
 use streamforge_devstack::kafka::Broker;
 use streamforge_utils::{
     config::Vars,
+    logging::TextFields,
     protocol::{Symbol, data_topic, dead_letter_topic},
     shutdown::StopSignal,
 };
@@ -76,6 +77,7 @@ fn start_logging(level: Option<&String>) {
     let level = level.and_then(|level| level.parse::<Targets>().ok());
     let filter = level.unwrap_or_else(|| Targets::new().with_default(tracing::Level::ERROR));
     let lines = tracing_subscriber::fmt::layer()
+        .fmt_fields(TextFields)
         .with_ansi(false)
         .with_writer(io::stderr);
     // Fails only if logging was started before, which is good enough.

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::Variable;
+use super::{Variable, variable::is_quoted};
+use crate::text::{cut, cut_owned};
 
 /// One variable that is missing, malformed or contradicts another.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +39,12 @@ impl Fault {
     pub(super) fn malformed(variable: &Variable, found: &str, error: &envy::Error) -> Self {
         let name = variable.name.to_owned();
         if variable.secret {
-            let problem = "is malformed (its value is not shown)".to_owned();
+            let around = if is_quoted(found) {
+                ", with quotes around it"
+            } else {
+                ""
+            };
+            let problem = format!("is malformed{around} (its value is not shown)");
             return Self {
                 variable: name,
                 problem,
@@ -58,7 +64,7 @@ impl Fault {
         };
         Self {
             variable: name,
-            problem: format!("is {found:?}: {reason}"),
+            problem: format!("is {:?}: {}", cut(found), cut(reason)),
             expected,
         }
     }
@@ -67,8 +73,27 @@ impl Fault {
         let alias = variable.alias.unwrap_or_default();
         Self {
             variable: variable.name.to_owned(),
-            problem: format!("is {first:?} and {alias}, its other name, is {second:?}"),
+            problem: if variable.secret {
+                format!("and {alias}, its other name, differ (their values are not shown)")
+            } else {
+                let (first, second) = (cut(first), cut(second));
+                format!("is {first:?} and {alias}, its other name, is {second:?}")
+            },
             expected: "one of them".to_owned(),
+        }
+    }
+
+    /// Of a value that has something around it which is no part of it.
+    pub(super) fn wrapped(variable: &Variable, found: &str, around: &str) -> Self {
+        let shown = if variable.secret {
+            "a value that is not shown".to_owned()
+        } else {
+            format!("{:?}", cut(found))
+        };
+        Self {
+            variable: variable.name.to_owned(),
+            problem: format!("is {shown} with {around}"),
+            expected: "the value alone".to_owned(),
         }
     }
 }
@@ -108,8 +133,8 @@ impl Faults {
     pub fn wrong(&mut self, variable: &str, found: &str, expected: &str) {
         self.push(Fault {
             variable: variable.to_owned(),
-            problem: format!("is {found:?}"),
-            expected: expected.to_owned(),
+            problem: format!("is {:?}", cut(found)),
+            expected: cut_owned(expected.to_owned()),
         });
     }
 

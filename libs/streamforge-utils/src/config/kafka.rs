@@ -96,11 +96,14 @@ pub struct KafkaConfig {
     /// Silence after which a group takes a member for dead, in ms. Read from `KAFKA_SESSION_TIMEOUT_MS`.
     #[serde(
         rename = "kafka_session_timeout_ms",
-        deserialize_with = "checked::at_least_one"
+        deserialize_with = "checked::session_timeout"
     )]
     pub session_timeout_ms: u32,
     /// How long a broker may hold a fetch that has nothing to give, in ms. Read from `KAFKA_FETCH_WAIT_MAX_MS`.
-    #[serde(rename = "kafka_fetch_wait_max_ms")]
+    #[serde(
+        rename = "kafka_fetch_wait_max_ms",
+        deserialize_with = "checked::fetch_wait"
+    )]
     pub fetch_wait_max_ms: u32,
     /// Whether the brokers can look up offsets by time. Read from `KAFKA_OFFSETS_FOR_TIMES`.
     #[serde(rename = "kafka_offsets_for_times")]
@@ -157,10 +160,10 @@ impl Section for KafkaConfig {
             .default("SCRAM-SHA-512")
             .means("how the password is proved"),
         // A member that was killed keeps its partitions this long. Brokers allow 6 s to 30 min by default.
-        Variable::optional("KAFKA_SESSION_TIMEOUT_MS", "milliseconds", "10000")
+        Variable::optional("KAFKA_SESSION_TIMEOUT_MS", "milliseconds from 1 to 300000", "10000")
             .default("10000")
             .means("silence after which a consumer group takes a member for dead"),
-        Variable::optional("KAFKA_FETCH_WAIT_MAX_MS", "milliseconds", "500")
+        Variable::optional("KAFKA_FETCH_WAIT_MAX_MS", "milliseconds from 0 to 300000", "500")
             .default("500")
             .means("how long a broker may hold a fetch that has nothing to give"),
         Variable::optional("KAFKA_OFFSETS_FOR_TIMES", "true or false", "true")

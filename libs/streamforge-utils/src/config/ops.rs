@@ -30,6 +30,7 @@ pub struct OpsConfig {
     /// Read from `LOG_FORMAT`; default `text` on a terminal, else `json`.
     pub log_format: Option<LogFormat>,
     progress_interval_secs: Seconds,
+    #[serde(deserialize_with = "checked::retry_deadline")]
     retry_deadline_secs: Seconds,
     shutdown_grace_secs: Seconds,
 }
@@ -54,8 +55,8 @@ impl OpsConfig {
         self.retry_deadline_secs.duration()
     }
 
-    /// Time to write and commit what is held, once told to end. Read from `SHUTDOWN_GRACE_SECS`, default 25 s,
-    /// which leaves 5 of Kubernetes' 30 s for the last event.
+    /// Time to write and commit what is held, once told to end; what is left of it goes to the last event, which has 5 s
+    /// in any case. Read from `SHUTDOWN_GRACE_SECS`, default 25 s, which leaves those 5 of Kubernetes' 30 s.
     pub fn shutdown_grace(&self) -> Duration {
         self.shutdown_grace_secs.duration()
     }
@@ -79,9 +80,13 @@ impl Section for OpsConfig {
         Variable::optional("PROGRESS_INTERVAL_SECS", "seconds, more than 0", "5")
             .default("5")
             .means("time between loading events while there is progress"),
-        Variable::optional("RETRY_DEADLINE_SECS", "seconds, more than 0", "300")
-            .default("300")
-            .means("how long something that can pass is tried again"),
+        Variable::optional(
+            "RETRY_DEADLINE_SECS",
+            "seconds, more than 0 and up to 2147483",
+            "300",
+        )
+        .default("300")
+        .means("how long something that can pass is tried again"),
         Variable::optional("SHUTDOWN_GRACE_SECS", "seconds, more than 0", "25")
             .default("25")
             .means("time to write and commit what is held, once told to end"),

@@ -1,5 +1,7 @@
 //! Which workflow a worker belongs to, and where it hears and speaks.
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
 
 use super::{Faults, Section, Variable, checked};
@@ -20,15 +22,20 @@ pub struct QueueConfig {
     pub run: u32,
     /// Must agree with the interval in `TYPE`. Read from `INTERVAL`.
     pub interval: Option<Interval>,
-    /// `producer` in events. Read from `TELEMETRY_PRODUCER_ID`; see [`QueueConfig::producer_id`].
+    /// `producer` in events; at most 200 printable characters. Read from `TELEMETRY_PRODUCER_ID`; see [`QueueConfig::producer_id`].
+    #[serde(default, deserialize_with = "checked::name")]
     pub telemetry_producer_id: Option<String>,
     /// Where commands come. Read from `QUEUE_CONTROL_TOPIC`, default `queue-control`.
+    #[serde(deserialize_with = "checked::topic")]
     pub queue_control_topic: String,
     /// Where events go. Read from `QUEUE_EVENTS_TOPIC`, default `queue-events`.
+    #[serde(deserialize_with = "checked::topic")]
     pub queue_events_topic: String,
     /// Unix seconds; a `stop` since then is obeyed. Read from `QUEUE_STARTED_AT`, default: the process's start.
     #[serde(default, deserialize_with = "checked::unix_seconds")]
     pub queue_started_at: Option<f64>,
+    /// File that gets the last event, too. Read from `TERMINATION_MESSAGE_PATH`, default none.
+    pub termination_message_path: Option<PathBuf>,
 }
 
 impl QueueConfig {
@@ -62,9 +69,13 @@ impl Section for QueueConfig {
         )
         .otherwise("from TYPE")
         .means("must agree with the interval in TYPE"),
-        Variable::optional("TELEMETRY_PRODUCER_ID", "a name", "arango-candles__abc123")
-            .otherwise("{service}__{hostname}")
-            .means("who speaks in events"),
+        Variable::optional(
+            "TELEMETRY_PRODUCER_ID",
+            "up to 200 printable characters",
+            "arango-candles__abc123",
+        )
+        .otherwise("{service}__{hostname}")
+        .means("who speaks in events"),
         Variable::optional(
             "QUEUE_CONTROL_TOPIC",
             "the name of a topic",
@@ -78,6 +89,13 @@ impl Section for QueueConfig {
         Variable::optional("QUEUE_STARTED_AT", "Unix seconds", "1722500000")
             .otherwise("the start of the process")
             .means("a stop since then is obeyed, also one sent before the worker was up"),
+        Variable::optional(
+            "TERMINATION_MESSAGE_PATH",
+            "the path of a file",
+            "/dev/termination-log",
+        )
+        .otherwise("none")
+        .means("file that gets the last event too, as JSON of at most 4096 bytes"),
     ];
 
     fn check(&self, faults: &mut Faults) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-/// A duration given as seconds, fractions allowed; more than 0 and at most ten years.
+/// A duration given as seconds, fractions allowed; at least a millisecond and at most ten years.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(try_from = "f64")]
 pub struct Seconds(Duration);
@@ -20,11 +20,15 @@ impl TryFrom<f64> for Seconds {
     type Error = String;
 
     fn try_from(seconds: f64) -> Result<Self, Self::Error> {
+        // What is shorter would be 0 where milliseconds are counted, and 0 often means "for ever".
+        const MILLISECOND: f64 = 0.001;
         const TEN_YEARS: f64 = 315_360_000.0;
-        if seconds > 0.0 && seconds <= TEN_YEARS {
+        if (MILLISECOND..=TEN_YEARS).contains(&seconds) {
             Ok(Self(Duration::from_secs_f64(seconds)))
         } else {
-            Err(format!("{seconds} is not between 0 and {TEN_YEARS}"))
+            Err(format!(
+                "{seconds} is not between {MILLISECOND} and {TEN_YEARS}"
+            ))
         }
     }
 }

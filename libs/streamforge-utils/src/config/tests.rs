@@ -113,7 +113,12 @@ fn every_required_variable_is_missed_and_every_variable_can_be_malformed() {
         ("KAFKA_SECURITY_PROTOCOL", "TLS"),
         ("KAFKA_CA_PATH", "/nowhere/ca.crt"),
         ("KAFKA_SESSION_TIMEOUT_MS", "0"),
+        ("KAFKA_SESSION_TIMEOUT_MS", "400000"),
         ("KAFKA_FETCH_WAIT_MAX_MS", "soon"),
+        ("KAFKA_FETCH_WAIT_MAX_MS", "300001"),
+        ("TELEMETRY_PRODUCER_ID", "two\nlines"),
+        ("QUEUE_CONTROL_TOPIC", "queue control"),
+        ("QUEUE_EVENTS_TOPIC", "queue/events"),
         ("KAFKA_OFFSETS_FOR_TIMES", "perhaps"),
         ("KAFKA_TOPIC_ADMIN", "no"),
         ("METRICS_PORT", "http"),
@@ -122,6 +127,8 @@ fn every_required_variable_is_missed_and_every_variable_can_be_malformed() {
         ("LOG_FORMAT", "yaml"),
         ("PROGRESS_INTERVAL_SECS", "0"),
         ("RETRY_DEADLINE_SECS", "NaN"),
+        ("RETRY_DEADLINE_SECS", "3000000"),
+        ("RETRY_DEADLINE_SECS", "0.0001"),
         ("SHUTDOWN_GRACE_SECS", "1e99"),
     ] {
         let found = faults(&with(&[(name, bad)]));
@@ -206,4 +213,115 @@ fn a_user_means_scram_over_tls() {
 fn only_exact_names_count() {
     let (_, queue, _) = read(&with(&[("run", "9"), ("Symbol", "ETHUSDT")])).unwrap();
     assert_eq!((queue.run, queue.symbol.as_str()), (1, "BTCUSDT"));
+}
+
+#[test]
+fn what_may_be_set_is_what_kafka_clients_take() {
+    for changes in [
+        [
+            ("KAFKA_SESSION_TIMEOUT_MS", "1"),
+            ("KAFKA_FETCH_WAIT_MAX_MS", "0"),
+        ],
+        [
+            ("KAFKA_SESSION_TIMEOUT_MS", "300000"),
+            ("KAFKA_FETCH_WAIT_MAX_MS", "300000"),
+        ],
+    ] {
+        let (kafka, ..) = read(&with(&changes)).unwrap();
+        let consumer = crate::kafka::consumer_config(&kafka, "test", "wf-test", 1024);
+        consumer
+            .create::<rdkafka::consumer::BaseConsumer>()
+            .unwrap();
+    }
+    let (kafka, _, ops) = read(&with(&[("RETRY_DEADLINE_SECS", "2147483")])).unwrap();
+    let timeout = ops.retry_deadline().as_millis().to_string();
+    crate::kafka::producer_config(&kafka, "test", 1024)
+        .set("message.timeout.ms", timeout)
+        .create::<rdkafka::producer::BaseProducer>()
+        .unwrap();
+    let longest = "n".repeat(200);
+    read(&with(&[("TELEMETRY_PRODUCER_ID", &longest)])).unwrap();
+    let longer = "n".repeat(201);
+    assert_eq!(
+        faults(&with(&[("TELEMETRY_PRODUCER_ID", &longer)])).len(),
+        1
+    );
+}
+
+#[test]
+fn a_password_loses_the_ends_of_lines_only() {
+    use secrecy::ExposeSecret;
+
+    let password = |given: &str| {
+        let vars = with(&[("KAFKA_USER", " me\n"), ("KAFKA_PASSWORD", given)]);
+        let (kafka, ..) = read(&vars).unwrap();
+        assert_eq!(
+            kafka.user.as_deref(),
+            Some("me"),
+            "only secrets keep their blanks"
+        );
+        kafka.password.unwrap().expose_secret().to_owned()
+    };
+    assert_eq!(password(" hunter 2 \r\n\n"), " hunter 2 ");
+    assert_eq!(password("\thunter2\t"), "\thunter2\t");
+    assert_eq!(password("\"hunter2\""), "\"hunter2\"");
+    let blank = with(&[("KAFKA_USER", "me"), ("KAFKA_PASSWORD", " \n")]);
+    assert_eq!(
+        faults(&blank),
+        ["KAFKA_PASSWORD is missing; expected the password of KAFKA_USER"]
+    );
+}
+
+#[test]
+fn quotes_and_byte_order_marks_are_named() {
+    assert_eq!(
+        faults(&with(&[("SYMBOL", "\"BTCUSDT\""), ("RUN", "0")])),
+        [
+            "SYMBOL is \"\\\"BTCUSDT\\\"\" with quotes around it; expected the value alone",
+            "RUN is \"0\": too small; expected a whole number from 1, such as 1",
+        ]
+    );
+    for (name, value, around) in [
+        ("KAFKA_USER", "'me'", "quotes around it"),
+        (
+            "KAFKA_BOOTSTRAP_SERVERS",
+            "\u{feff}kafka:9092",
+            "a byte order mark (U+FEFF)",
+        ),
+        (
+            "KAFKA_PASSWORD",
+            "\u{feff}hunter2",
+            "a byte order mark (U+FEFF)",
+        ),
+    ] {
+        let found = faults(&with(&[
+            ("KAFKA_PASSWORD", "x"),
+            ("KAFKA_USER", "me"),
+            (name, value),
+        ]));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].starts_with(name) && found[0].contains(around),
+            "{found:?}"
+        );
+        assert!(!found[0].contains("hunter2"), "{found:?}");
+    }
+}
+
+#[test]
+fn a_value_of_any_length_makes_a_short_fault() {
+    let long = "x".repeat(300_000);
+    for name in [
+        "QUEUE_ID",
+        "INTERVAL",
+        "LOG_LEVEL",
+        "KAFKA_BOOTSTRAP_SERVERS",
+        "LOG_FORMAT",
+    ] {
+        let error = read(&with(&[(name, &long)])).unwrap_err().to_string();
+        assert!(error.contains(name), "{name}");
+        assert!(error.chars().count() < 4_000, "{name}: {}", error.len());
+    }
+    let both = with(&[("KAFKA_CA_PATH", &long), ("CA_PATH", "/b")]);
+    assert!(read(&both).unwrap_err().to_string().chars().count() < 4_000);
 }

@@ -94,19 +94,44 @@ impl Variable {
         }
     }
 
-    /// Its value among `vars`, under either name; a blank one counts as absent.
+    /// Its value among `vars`, under either name; a blank one counts as absent. Blanks around a value are dropped, except
+    /// around a secret, which loses the ends of lines only.
     pub(super) fn find<'v>(&self, vars: &'v Vars) -> Result<Option<&'v str>, Fault> {
         let get = |name: &str| {
-            vars.get(name)
-                .map(|value| value.trim())
-                .filter(|value| !value.is_empty())
+            let value = vars.get(name).filter(|value| !value.trim().is_empty())?;
+            Some(if self.secret {
+                value.trim_end_matches(['\r', '\n'])
+            } else {
+                value.trim()
+            })
         };
-        let (first, second) = (get(self.name), self.alias.and_then(get));
-        match (first, second) {
+        let found = match (get(self.name), self.alias.and_then(get)) {
             (Some(first), Some(second)) if first != second => {
-                Err(Fault::contradiction(self, first, second))
+                return Err(Fault::contradiction(self, first, second));
             }
-            (first, second) => Ok(first.or(second)),
+            (first, second) => first.or(second),
+        };
+        match found {
+            Some(value) if value.starts_with(BYTE_ORDER_MARK) => Err(Fault::wrapped(
+                self,
+                value,
+                "a byte order mark (U+FEFF) before it",
+            )),
+            // A password may begin and end with anything.
+            Some(value) if !self.secret && is_quoted(value) => {
+                Err(Fault::wrapped(self, value, "quotes around it"))
+            }
+            found => Ok(found),
         }
     }
+}
+
+/// What some editors put before the first character of a file.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
+/// Whether the same quotes stand on both sides, as in a file whose reader does not take them off.
+pub(super) fn is_quoted(value: &str) -> bool {
+    ['"', '\'']
+        .into_iter()
+        .any(|quote| value.len() > 1 && value.starts_with(quote) && value.ends_with(quote))
 }

@@ -1,6 +1,7 @@
 //! What librdkafka says by itself goes to our log.
 
 use std::{
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -15,6 +16,7 @@ use rdkafka::{
 use tokio::time::Instant;
 
 use super::{GAPLESS, is_permanent};
+use crate::text;
 
 /// How long a refusal has to stand before it is believed. A broker that is just starting does not know its users yet, and
 /// one of several may be wrong while the others are not.
@@ -69,6 +71,17 @@ impl KafkaContext {
         self.heard().trouble.clone()
     }
 
+    /// `what` failed, and why: behind it stands [`last_error`](Self::last_error), if there is one. A broker may be reached
+    /// while the address that it advertises, or another broker, can't be.
+    pub fn explained(&self, what: impl fmt::Display) -> String {
+        match self.last_error() {
+            Some(last) => {
+                text::formatted(format_args!("{what} (last error of the client: {last})"))
+            }
+            None => text::formatted(format_args!("{what}")),
+        }
+    }
+
     fn heard(&self) -> MutexGuard<'_, Heard> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -109,7 +122,7 @@ impl ClientContext for KafkaContext {
         let refused = is_permanent(&error) && !is_broken_handshake(&error, reason);
         if refused || is_bad_certificate(&error, reason) {
             tracing::error!(target: "rdkafka", %error, reason, "Kafka refuses this client");
-            let reason = format!("{error}: {reason}");
+            let reason = text::formatted(format_args!("{error}: {reason}"));
             let mut heard = self.heard();
             let since = heard
                 .refusal
@@ -122,7 +135,7 @@ impl ClientContext for KafkaContext {
             let says_less = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
             let mut heard = self.heard();
             if heard.trouble.is_none() || !says_less {
-                heard.trouble = Some(format!("{error}: {reason}"));
+                heard.trouble = Some(text::formatted(format_args!("{error}: {reason}")));
             }
         }
     }
@@ -171,6 +184,24 @@ mod tests {
         tokio::time::advance(BELIEVED_AFTER / 2).await;
         let reason = context.permanent_error().unwrap();
         assert!(reason.ends_with("wrong password"), "{reason}");
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_reached_is_named() {
+        let context = KafkaContext::default();
+        assert_eq!(context.explained("timed out"), "timed out");
+        let refused = "kafka-1:9092/1: Connect to ipv4#10.0.0.1:9092 failed: Connection refused";
+        let transport = KafkaError::Global(RDKafkaErrorCode::BrokerTransportFailure);
+        context.error(transport, refused);
+        let all_down = KafkaError::Global(RDKafkaErrorCode::AllBrokersDown);
+        context.error(all_down, "1/1 brokers are down");
+        let explained = context.explained("timed out");
+        assert!(
+            explained.starts_with("timed out (") && explained.contains(refused),
+            "{explained}"
+        );
+        context.accepted();
+        assert_eq!(context.explained("timed out"), "timed out");
     }
 
     #[tokio::test(start_paused = true)]

@@ -50,7 +50,7 @@ pub struct TopicSpec {
 #[derive(Debug, thiserror::Error)]
 pub enum TopicError {
     /// Can pass: no broker, a time-out.
-    #[error("{doing} {topic:?} failed: {error}")]
+    #[error("{doing} {topic:?} failed: {reason}")]
     Unavailable {
         /// What was being done.
         doing: &'static str,
@@ -58,6 +58,8 @@ pub enum TopicError {
         topic: String,
         /// What librdkafka said.
         error: KafkaError,
+        /// The same in words, with the address that can't be reached, if there is one.
+        reason: String,
     },
     /// No retry can mend it: no rights, a name or a setting that the broker refuses.
     #[error("{doing} {topic:?} was refused: {reason}")]
@@ -244,15 +246,19 @@ impl Topics {
 
     /// A topic that somebody else has to make is not there yet.
     fn unmade(&self, topic: &str) -> TopicError {
+        let error = KafkaError::AdminOp(RDKafkaErrorCode::UnknownTopicOrPartition);
         TopicError::Unavailable {
             doing: "waiting for somebody to make topic",
             topic: topic.to_owned(),
-            error: KafkaError::AdminOp(RDKafkaErrorCode::UnknownTopicOrPartition),
+            reason: error.to_string(),
+            error,
         }
     }
 
     fn admin(&self) -> Result<AdminClient<KafkaContext>, KafkaError> {
-        client_config(&self.kafka, &self.client_id).create_with_context(KafkaContext::default())
+        // With the context of the finder, so that what can't be reached is known to both.
+        let context = self.finder.context().as_ref().clone();
+        client_config(&self.kafka, &self.client_id).create_with_context(context)
     }
 
     async fn patiently<T, F: Future<Output = Result<T, TopicError>>>(
@@ -300,6 +306,7 @@ impl Topics {
             None => TopicError::Unavailable {
                 doing,
                 topic,
+                reason: self.finder.context().explained(&error),
                 error,
             },
         }
@@ -314,18 +321,20 @@ fn believed(error: TopicError, since: &Mutex<Option<Instant>>) -> TopicError {
             doing,
             topic,
             error: error @ KafkaError::AdminOp(RDKafkaErrorCode::InvalidReplicationFactor),
+            reason,
         } => {
             if since.get_or_insert_with(Instant::now).elapsed() < TOO_FEW_BROKERS_FOR {
                 return TopicError::Unavailable {
                     doing,
                     topic,
                     error,
+                    reason,
                 };
             }
             TopicError::Refused {
                 doing,
                 topic,
-                reason: error.to_string(),
+                reason,
             }
         }
         other => {

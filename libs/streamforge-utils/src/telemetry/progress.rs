@@ -3,7 +3,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::unix_seconds;
-use crate::protocol::{Gap, RecordCounts};
+use crate::{
+    protocol::{Gap, RecordCounts},
+    text::cut_owned,
+};
 
 /// Gaps that the last event names; more are only counted.
 const MAX_GAPS: usize = 100;
@@ -74,7 +77,7 @@ impl Progress {
 
     /// What events say from now on, instead of the counts.
     pub fn set_message(&self, message: impl Into<String>) {
-        self.state().message = Some(message.into());
+        self.state().message = Some(cut_owned(message.into()));
     }
 
     /// Events say the counts again.

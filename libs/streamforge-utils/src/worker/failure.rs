@@ -3,7 +3,7 @@
 use tokio::task::JoinError;
 
 use super::interrupt_reason;
-use crate::{protocol::InterruptReason, shutdown::StopCause, telemetry::Ending};
+use crate::{protocol::InterruptReason, shutdown::StopCause, telemetry::Ending, text};
 
 /// Bad configuration; nothing was connected (`EX_CONFIG`).
 pub const EXIT_CONFIG: u8 = 78;
@@ -61,9 +61,9 @@ impl Failure {
         self.retryable
     }
 
-    /// The error with its causes, in one line.
+    /// The error with its causes, in one line of at most 1,000 characters.
     pub fn message(&self) -> String {
-        format!("{:#}", self.error)
+        text::formatted(format_args!("{:#}", self.error))
     }
 
     pub(super) fn panicked(error: JoinError) -> Self {

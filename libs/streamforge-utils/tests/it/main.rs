@@ -7,6 +7,7 @@
 )]
 
 mod kafka;
+mod last_event;
 mod ops_server;
 mod probe;
 mod worker;

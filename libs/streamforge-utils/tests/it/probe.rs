@@ -28,8 +28,13 @@ pub(crate) struct Probe {
 
 impl Probe {
     pub(crate) fn start() -> Self {
+        Self::on(Broker::start().unwrap())
+    }
+
+    /// On this broker.
+    pub(crate) fn on(kafka: Broker) -> Self {
         Self {
-            kafka: Broker::start().unwrap(),
+            kafka,
             queue: queue_id(),
             control: "queue-control".to_owned(),
             events: "queue-events".to_owned(),

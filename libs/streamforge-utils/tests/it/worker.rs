@@ -399,7 +399,11 @@ async fn a_port_that_was_asked_for_and_is_taken_is_bad_configuration() {
 #[tokio::test]
 async fn without_a_broker_it_still_ends() {
     let probe = Probe::start();
-    let settings = probe.settings("some-worker", &[("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")]);
+    let away = [
+        ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1"),
+        ("RETRY_DEADLINE_SECS", "5"),
+    ];
+    let settings = probe.settings("some-worker", &away);
     let worker = probe.spawn(settings, |_| async {
         Err(Failure::retryable(anyhow::anyhow!("no broker")))
     });
@@ -408,4 +412,49 @@ async fn without_a_broker_it_still_ends() {
         .unwrap()
         .unwrap();
     assert_eq!(code, ExitCode::from(1));
+}
+
+#[tokio::test]
+async fn a_text_of_any_length_does_not_lose_the_last_event() {
+    let probe = Probe::start();
+    let worker = probe.spawn(probe.settings("some-worker", &[]), |ctx| async move {
+        ctx.progress.set_message("é".repeat(300_000));
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        Err(Failure::permanent(anyhow::anyhow!(
+            "unknown interval {}",
+            "é".repeat(300_000)
+        )))
+    });
+    assert_eq!(worker.await.unwrap(), ExitCode::from(70));
+    let events = probe.until_ended().await;
+    assert!(events.len() > 2, "{}", events.len());
+    for event in &events {
+        assert!(event.message.chars().count() <= 1_000);
+    }
+    let error = events.last().unwrap().error_message.clone().unwrap();
+    assert!(error.starts_with("unknown interval é") && error.ends_with('…'));
+    assert_eq!(error.chars().count(), 1_000);
+}
+
+#[tokio::test]
+async fn a_worker_that_kafka_does_not_hear_is_started_once_its_body_has_begun() {
+    let probe = Probe::start();
+    let port = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = port.local_addr().unwrap().port().to_string();
+    let away = [
+        ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1"),
+        ("METRICS_PORT", port.as_str()),
+    ];
+    let worker = probe.spawn(probe.settings("some-worker", &away), until_stopped);
+    let until_started = async {
+        loop {
+            let asked = reqwest::get(format!("http://127.0.0.1:{port}/health/startup")).await;
+            match asked {
+                Ok(answer) if answer.status().is_success() => return,
+                _ => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    };
+    tokio::time::timeout(LIMIT, until_started).await.unwrap();
+    worker.abort();
 }

@@ -108,7 +108,12 @@ impl Launcher for ProcessLauncher {
                 spec.name
             )));
         }
-        let vars = self.inner.settings.worker_vars(spec)?;
+        let mut vars = self.inner.settings.worker_vars(spec)?;
+        let last_event = self.inner.jobs.folder(&spec.name).last_event();
+        vars.insert(
+            "TERMINATION_MESSAGE_PATH".to_owned(),
+            last_event.to_string_lossy().into_owned(),
+        );
         let job = self.inner.job(spec, &vars);
         let made = self.inner.blocking({
             let job = job.clone();

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
+use streamforge_utils::logging::TextFields;
 use tempfile::TempDir;
 
 use super::plan::Workflow;
@@ -73,6 +74,7 @@ impl Logs {
         let path = self.folder.join("stack.log");
         let file = File::create(&path).with_context(|| format!("make {}", path.display()))?;
         let logging = tracing_subscriber::fmt()
+            .fmt_fields(TextFields)
             .with_ansi(false)
             .with_writer(Mutex::new(file));
         // Logging was started before only if two demos run in one process; the first one's file is good enough.

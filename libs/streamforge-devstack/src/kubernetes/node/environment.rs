@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, Secret};
@@ -42,12 +42,30 @@ pub(super) async fn of(
             }
         }
     }
+    // There is no disk of its own, so its termination message is a file of the folder.
+    if let Some(own) = &container.termination_message_path {
+        let file = termination_message(folder);
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .and_then(|()| fs::write(&file, ""))
+            .map_err(|error| format!("can't make {}: {error}", file.display()))?;
+        for value in variables.values_mut().filter(|value| *value == own) {
+            *value = file.to_string_lossy().into_owned();
+        }
+    }
     // As in a pod, where the port is its own.
     if variables.contains_key("METRICS_PORT") {
         variables.insert("METRICS_PORT".to_owned(), "0".to_owned());
     }
     variables.insert("HOSTNAME".to_owned(), pod.name_any());
     Ok(variables)
+}
+
+/// Where the program of a pod writes its termination message.
+pub(super) fn termination_message(folder: &Path) -> PathBuf {
+    folder.join("termination-log")
 }
 
 /// Writes what is mounted into a folder, and says which path is which: there is no disk of its own.

@@ -25,9 +25,10 @@ use super::{
 
 /// Between two tries to pull an image, or to find what a container's environment lacks.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
-/// As many lines and bytes of a log stand in a pod's status.
+/// As many lines and bytes of a log stand in a pod's status, and as many bytes of a termination message.
 const SAID_LINES: usize = 80;
 const SAID_BYTES: usize = 2048;
+const MESSAGE_BYTES: usize = 4096;
 
 type Orders = UnboundedReceiver<Order>;
 
@@ -112,7 +113,7 @@ impl Life<'_> {
                 }
             }
         };
-        let folder = own.settings.folder.join(pod.uid().unwrap_or_default());
+        let folder = self.folder();
         let variables = loop {
             let found = environment::of(&own.client, pod, self.container, &folder).await;
             match found {
@@ -210,6 +211,14 @@ impl Life<'_> {
 
     fn ended(&self, since: &str, ended: std::io::Result<ExitStatus>) -> serde_json::Value {
         let code = ended.map_or(-1, status::exit_code);
+        let message = fs::read(environment::termination_message(&self.folder()));
+        let message = message.unwrap_or_default();
+        if !message.is_empty() {
+            let kept = &message[..message.len().min(MESSAGE_BYTES)];
+            return self
+                .shown
+                .ended(since, code, &String::from_utf8_lossy(kept));
+        }
         let log = fs::read(self.log()).unwrap_or_default();
         let said = logs::tail(&log, SAID_LINES);
         let said = &said[said.len().saturating_sub(SAID_BYTES)..];
@@ -236,6 +245,12 @@ impl Life<'_> {
             }
             Ok(Some(Order::Forget) | None) => Some(Left::Forgotten),
         }
+    }
+
+    /// What it has for itself while it lives.
+    fn folder(&self) -> PathBuf {
+        let uid = self.pod.uid().unwrap_or_default();
+        self.own.settings.folder.join(uid)
     }
 
     fn log(&self) -> PathBuf {

@@ -39,7 +39,9 @@ const BACKOFF_LIMIT: i32 = 2;
 /// Seconds for which an ended Job and its logs stay.
 const TTL_SECS: i32 = 3600;
 const DEFAULT_METRICS_PORT: u16 = 8000;
-/// Between the end of a worker's grace and SIGKILL: its last event is tried for 5 s.
+/// The file of a container that Kubernetes keeps in the pod's status. A worker writes its last event there.
+const TERMINATION_MESSAGE_PATH: &str = "/dev/termination-log";
+/// Between the end of a worker's grace and SIGKILL: its last event is tried for 5 s more.
 const AFTER_GRACE: Duration = Duration::from_secs(10);
 /// Shortest time between SIGTERM and SIGKILL.
 const SHORTEST_TERMINATION: Duration = Duration::from_secs(30);
@@ -225,7 +227,9 @@ fn pod(spec: &JobSpec, settings: &JobSettings, additions: Additions) -> PodSpec 
                 run_as_non_root: Some(true),
                 ..SecurityContext::default()
             }),
-            // The last lines of the log stand in the pod's status: why it ended is known also when its logs are gone.
+            termination_message_path: Some(TERMINATION_MESSAGE_PATH.to_owned()),
+            // The last event stands in the pod's status or, of a worker that died without one, the last lines of its log:
+            // why it ended is known also when its logs are gone.
             termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
             volume_mounts: none_if(mounts.is_empty(), mounts),
             ..Container::default()
@@ -327,6 +331,10 @@ impl Environment {
             .filter(|&port| port > 0)
             .unwrap_or(DEFAULT_METRICS_PORT);
         variables.insert("METRICS_PORT".to_owned(), port.to_string());
+        variables.insert(
+            "TERMINATION_MESSAGE_PATH".to_owned(),
+            TERMINATION_MESSAGE_PATH.to_owned(),
+        );
         let grace = number(&variables, "SHUTDOWN_GRACE_SECS")
             .map_or(settings.shutdown_grace, Duration::from_secs);
         variables.insert(

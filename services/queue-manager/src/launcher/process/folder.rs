@@ -79,6 +79,11 @@ impl Folder {
         self.0.join("log")
     }
 
+    /// Where its worker writes its last event.
+    pub(super) fn last_event(&self) -> PathBuf {
+        self.0.join("last-event.json")
+    }
+
     /// Held by the shim.
     fn shim_lock(&self) -> PathBuf {
         self.0.join("shim.lock")

@@ -279,6 +279,11 @@ impl Shim {
             signal: None,
         });
         self.save().await?;
+        // An earlier process of this Job may have left its own.
+        match std::fs::remove_file(self.folder.last_event()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         let for_worker = family::lock_for_children(&self.folder.worker_lock())?;
         let spawned = Command::new(&self.job.program)
             .args(&self.job.args)

@@ -252,13 +252,17 @@ fn signal_name(signal: i32) -> String {
     }
 }
 
-/// What the last line of a log says; of a line of ours in JSON its message and error.
+/// What the last line of a log says; of a line of ours in JSON its message and error, of a last event its error.
 fn last_words(log: &str) -> Option<String> {
     let last = log.lines().rev().find(|line| !line.trim().is_empty())?;
     let text = match serde_json::from_str::<Value>(last) {
         Ok(line) => {
             let fields = line.get("fields").unwrap_or(&line);
-            let parts: Vec<&str> = ["message", "error"]
+            let names: &[&str] = match fields.get("error_message") {
+                Some(Value::String(_)) => &["error_message"],
+                _ => &["message", "error"],
+            };
+            let parts: Vec<&str> = names
                 .iter()
                 .filter_map(|field| fields.get(field)?.as_str())
                 .collect();
