@@ -7,11 +7,12 @@
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize, de::DeserializeOwned, de::IgnoredAny};
+use serde_json::value::RawValue;
 use url::Url;
 
 use crate::{
-    ArangoError, Database, Document, DocumentError, Reply, Revision, Tries, database::bad_answer,
-    document::Written, session::Request,
+    ArangoError, Database, Document, DocumentError, Reply, Revision, Tries, Unreadable,
+    database::bad_answer, document::Written, session::Request,
 };
 
 pub(crate) const CONFLICT: u32 = 1200;
@@ -46,16 +47,30 @@ impl Collection {
     /// Reads one document.
     ///
     /// # Errors
-    /// `NotFound`; or the database did not answer until the deadline, or the document is no `T`.
+    /// `NotFound`; `Unreadable` if the document is no `T`; or the database did not answer until the deadline.
     pub async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Document<T>, DocumentError> {
         let mut tries = self.database.retry.start();
-        self.get_with(key, &mut tries).await
+        self.get_with(key, &mut tries, Document::read).await
+    }
+
+    /// As [`Collection::get`], whatever its size.
+    ///
+    /// # Errors
+    /// As [`Collection::get`].
+    pub async fn get_of_any_size<T: DeserializeOwned>(
+        &self,
+        key: &str,
+    ) -> Result<Document<T>, DocumentError> {
+        let mut tries = self.database.retry.start();
+        self.get_with(key, &mut tries, Document::read_of_any_size)
+            .await
     }
 
     async fn get_with<T: DeserializeOwned>(
         &self,
         key: &str,
         tries: &mut Tries<'_>,
+        read: fn(&RawValue) -> Result<Document<T>, Unreadable>,
     ) -> Result<Document<T>, DocumentError> {
         let doing = format!("reading {}/{key}", self.name);
         let request = Request {
@@ -66,9 +81,14 @@ impl Collection {
         };
         let reply = self.insist(&doing, &request, tries, is_read).await?;
         match reply.status {
-            StatusCode::OK => serde_json::from_slice(&reply.body).map_err(|error| {
-                DocumentError::Database(ArangoError::Permanent(format!("{doing}: {error}")))
-            }),
+            StatusCode::OK => {
+                let row: &RawValue =
+                    serde_json::from_slice(&reply.body).map_err(|_| bad_answer(&doing, &reply))?;
+                read(row).map_err(|unreadable| DocumentError::Unreadable {
+                    id: format!("{}/{key}", self.name),
+                    what: unreadable.what,
+                })
+            }
             _ => Err(self.refusal(&doing, key, &reply)),
         }
     }
@@ -191,7 +211,10 @@ impl Collection {
         tries: &mut Tries<'_>,
         refusal: DocumentError,
     ) -> Result<Revision, DocumentError> {
-        match self.get_with::<IgnoredAny>(key, tries).await {
+        match self
+            .get_with::<IgnoredAny>(key, tries, Document::read_of_any_size)
+            .await
+        {
             Ok(found) if found.write_id.as_deref() == Some(write_id) => Ok(found.revision),
             Ok(_) | Err(DocumentError::NotFound(_)) => Err(refusal),
             Err(error) => Err(error),

@@ -20,7 +20,7 @@ pub enum AuthMode {
 /// How to reach the database.
 #[derive(Debug, Clone, Deserialize)]
 pub struct ArangoConfig {
-    /// Root of the server, without a path. Read from `ARANGO_URL`.
+    /// Root of the server, perhaps with the path prefix of a proxy before it. Read from `ARANGO_URL`.
     #[serde(rename = "arango_url")]
     pub url: Url,
     /// Read from `ARANGO_DB`; created if it is absent and the user may.
@@ -67,9 +67,9 @@ impl Section for ArangoConfig {
         )
         // Not meant to be one, but a password that stands in it by mistake is not for the logs.
         .secret()
-        .means("the database server; http:// only on loopback"),
+        .means("the database server, with the path prefix of a proxy before it, if any; http:// only on loopback"),
         Variable::required("ARANGO_DB", "the name of a database", "streamforge")
-            .means("database, created if it is absent and the user may"),
+            .means("database, any UTF-8 name; created if it is absent and the user may"),
         Variable::required("ARANGO_USER", "a user of the database", "streamforge")
             .means("its user"),
         Variable::required("ARANGO_PASSWORD", "the password of ARANGO_USER", "x")
@@ -99,14 +99,11 @@ impl Section for ArangoConfig {
         }
         let found = &shown(&self.url);
         match (self.url.scheme(), self.url.host_str()) {
-            (scheme, Some(_))
-                if scheme.starts_with("http")
-                    && (self.url.path() != "/" || self.url.query().is_some()) =>
-            {
+            (scheme, Some(_)) if scheme.starts_with("http") && !is_root(&self.url) => {
                 faults.wrong(
                     "ARANGO_URL",
                     found,
-                    "no path: the database goes into ARANGO_DB",
+                    "at most a path prefix of a-z A-Z 0-9 . _ ~ - /: the database goes into ARANGO_DB",
                 );
             }
             ("https", Some(_)) => {}
@@ -122,19 +119,35 @@ impl Section for ArangoConfig {
             let expected = format!("the path of a PEM file with certificates ({error})");
             faults.wrong("ARANGO_CA_PATH", &path.to_string_lossy(), &expected);
         }
-        let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
-        let name = self.database.as_str();
-        if name.len() > 64
-            || !name.bytes().all(legal)
-            || !name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
-        {
+        if !is_database_name(&self.database) {
             faults.wrong(
                 "ARANGO_DB",
-                name,
-                "a letter and then up to 63 of a-z A-Z 0-9 _ -",
+                &self.database,
+                "1 to 128 bytes of UTF-8 without control characters, / and :, that begin with neither a digit, a dot nor \
+                 a blank and end with no blank",
             );
         }
     }
+}
+
+/// Whether nothing stands behind the server but the path prefix of a proxy. Nothing that may be a password is a prefix,
+/// since prefixes stand in messages.
+fn is_root(url: &Url) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._~-/".contains(&byte);
+    let names_api = |segment: &str| matches!(segment, "_db" | "_api" | "_open" | "_admin");
+    url.query().is_none()
+        && url.fragment().is_none()
+        && url.path().bytes().all(is_plain)
+        && !url.path().split('/').any(names_api)
+}
+
+/// The extended naming constraints, which are ArangoDB's only ones from 3.12 on; older servers refuse more.
+fn is_database_name(name: &str) -> bool {
+    let is_first = |first: char| !first.is_ascii_digit() && first != '.' && first != ' ';
+    (1..=128).contains(&name.len())
+        && name.starts_with(is_first)
+        && !name.ends_with(' ')
+        && !name.contains(|c: char| c.is_control() || c == '/' || c == ':')
 }
 
 /// What of a URL goes into a message: a password may stand where nobody looks for it, such as `root:secret@host:8529`,
@@ -144,7 +157,7 @@ fn shown(url: &Url) -> String {
         return "a URL without a server (not shown)".to_owned();
     };
     let port = url.port().map(|port| format!(":{port}"));
-    let rest = if url.path().len() > 1 || url.query().is_some() {
+    let rest = if url.path().len() > 1 || url.query().is_some() || url.fragment().is_some() {
         "/... (the rest is not shown)"
     } else {
         ""

@@ -7,7 +7,8 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use crate::{
-    ArangoError, Collection, CollectionSpec, Page, Query, Reply, Retry, RetryKind, Session, prepare,
+    ArangoError, Collection, CollectionSpec, Page, Query, Reply, Retry, RetryKind, Session,
+    prepare, setup,
 };
 
 /// A database. Clones share session and deadline.
@@ -44,12 +45,17 @@ impl Database {
     pub async fn check(&self) -> Result<(), ArangoError> {
         const DOING: &str = "asking whether the database is ready";
         let url = self.url(&["database", "current"]);
-        let reply = self
-            .session
-            .send(DOING, Method::GET, url, bytes::Bytes::new())
-            .await?;
+        let ask = || {
+            self.session
+                .send(DOING, Method::GET, url.clone(), bytes::Bytes::new())
+        };
+        let reply = match ask().await {
+            // The connection was idle, which says nothing of the database.
+            Err(error) if error.is_closed_connection() => ask().await?,
+            answered => answered?,
+        };
         match reply.status {
-            StatusCode::OK if reply.is_json_object() => Ok(()),
+            StatusCode::OK if setup::is_database(&reply, &self.name) => Ok(()),
             StatusCode::OK => Err(bad_answer(DOING, &reply)),
             _ => Err(reply.to_error(DOING)),
         }
@@ -125,14 +131,56 @@ impl Database {
         }
     }
 
+    /// Whether there is a collection of this name.
+    ///
+    /// # Errors
+    /// If the database did not answer until the deadline.
+    pub async fn has_collection(&self, name: &str) -> Result<bool, ArangoError> {
+        let doing = format!("looking for collection {name:?}");
+        self.manage(&doing, Method::GET, name).await
+    }
+
+    /// Removes a collection with all that is in it; whether there was one.
+    ///
+    /// # Errors
+    /// If the database did not answer until the deadline, or the user may not do it.
+    pub async fn drop_collection(&self, name: &str) -> Result<bool, ArangoError> {
+        let doing = format!("removing collection {name:?}");
+        self.manage(&doing, Method::DELETE, name).await
+    }
+
+    /// Does this with a collection; `false` if there is none.
+    async fn manage(&self, doing: &str, method: Method, name: &str) -> Result<bool, ArangoError> {
+        let url = self.url(&["collection", name]);
+        let mut tries = self.retry.start();
+        loop {
+            let (method, url) = (method.clone(), url.clone());
+            let sent = self.session.send(doing, method, url, bytes::Bytes::new());
+            let error = match sent.await {
+                Ok(reply) if reply.status == StatusCode::OK => match reply.is_json_object() {
+                    true => {
+                        tries.progress();
+                        return Ok(true);
+                    }
+                    false => bad_answer(doing, &reply),
+                },
+                Ok(reply)
+                    if reply
+                        .error()
+                        .is_some_and(|e| e.number == setup::NO_COLLECTION) =>
+                {
+                    tries.progress();
+                    return Ok(false);
+                }
+                Ok(reply) => reply.to_error(doing),
+                Err(error) => error,
+            };
+            tries.wait(error).await?;
+        }
+    }
+
     pub(crate) fn url(&self, path: &[&str]) -> Url {
-        let mut url = self.session.root().clone();
-        url.path_segments_mut()
-            .expect("http URLs have paths")
-            .clear()
-            .extend(["_db", &self.name, "_api"])
-            .extend(path);
-        url
+        self.session.database_url(&self.name, path)
     }
 }
 

@@ -9,6 +9,10 @@ use crate::ArangoError;
 
 /// What names one write, so that a writer whose answer was lost knows its own work.
 const WRITE_ID: &str = "write_id";
+/// Documents have some KiB; a larger one is not read into the memory that all share.
+const MAX_DOCUMENT_BYTES: usize = 4 << 20;
+/// How much of a reason is kept.
+const MAX_REASON_CHARS: usize = 300;
 
 /// A state of a document. Opaque: two are equal or not.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -44,6 +48,49 @@ impl<T> Document<T> {
     /// has the higher text (UUIDv7 without dashes).
     pub fn write_id(&self) -> Option<&str> {
         self.write_id.as_deref()
+    }
+}
+
+/// A document that is there and is not what it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Its `_key`; empty if the row has none.
+    pub key: String,
+    /// Why, for people; bounded.
+    pub what: String,
+}
+
+impl Unreadable {
+    fn new(row: &RawValue, what: impl std::fmt::Display) -> Self {
+        #[derive(Deserialize)]
+        struct Keyed {
+            #[serde(rename = "_key")]
+            key: String,
+        }
+        let keyed: Option<Keyed> = serde_json::from_str(row.get()).ok();
+        Self {
+            key: keyed.map(|keyed| keyed.key).unwrap_or_default(),
+            what: what.to_string().chars().take(MAX_REASON_CHARS).collect(),
+        }
+    }
+}
+
+impl<T: DeserializeOwned> Document<T> {
+    /// Reads a document of a query's rows.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn read(row: &RawValue) -> Result<Self, Unreadable> {
+        let bytes = row.get().len();
+        if bytes > MAX_DOCUMENT_BYTES {
+            let what = format!("{bytes} bytes, expected at most {MAX_DOCUMENT_BYTES}");
+            return Err(Unreadable::new(row, what));
+        }
+        Self::read_of_any_size(row)
+    }
+
+    pub(crate) fn read_of_any_size(row: &RawValue) -> Result<Self, Unreadable> {
+        serde_json::from_str(row.get()).map_err(|error| Unreadable::new(row, error))
     }
 }
 

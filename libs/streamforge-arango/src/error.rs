@@ -13,6 +13,10 @@ pub enum ArangoError {
         /// What happened, for people.
         what: String,
     },
+    /// The server refuses it. It does so too while it starts, or while another process makes what is missing, so this
+    /// counts as permanent only once it has stood for some seconds.
+    #[error("{0}")]
+    Refused(String),
     /// No retry can mend it.
     #[error("{0}")]
     Permanent(String),
@@ -29,7 +33,13 @@ impl ArangoError {
 
     /// Whether trying again later can help.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Unavailable { .. })
+        matches!(self, Self::Unavailable { .. } | Self::Refused(_))
+    }
+
+    /// Whether a kept connection was closed before an answer, so that the request can be sent again at once.
+    pub(crate) fn is_closed_connection(&self) -> bool {
+        let closed = RetryKind::Closed;
+        matches!(self, Self::Unavailable { kind, .. } if *kind == closed)
     }
 }
 
@@ -45,6 +55,14 @@ pub enum DocumentError {
     /// Somebody else changed the document: read it again.
     #[error("document {0:?} was changed by somebody else")]
     Conflict(String),
+    /// The document is there and is not what it should be.
+    #[error("document {id:?} can't be read: {what}")]
+    Unreadable {
+        /// Which one.
+        id: String,
+        /// Why, for people.
+        what: String,
+    },
     /// As for any request.
     #[error(transparent)]
     Database(#[from] ArangoError),

@@ -7,11 +7,10 @@
 //! - [`prepare`]: makes the database, its collections and their indexes, each if it is absent.
 //! - [`Database`] and [`Collection`]: single documents with their revisions, and queries, with retries.
 //!
-//! Databases, collections and indexes go through arangors, everything else through reqwest, and both through one
-//! client with one login. arangors knows neither time-outs nor retries and takes any answer for JSON, so the client
-//! below it looks at the status first. Single documents and queries do without it: what an answer means there
-//! depends on its number, which arangors shows for some calls only, and its handles ask for database and collection
-//! once more before each use.
+//! Everything goes through one client with one login, which looks at what an answer says before it believes it. A proxy
+//! may stand before the server: what it answers by itself, and connections that it closes, are retried. Indexes are
+//! described by arangors' types; its client is not used, since it judges a server by a header that proxies drop, knows
+//! neither time-outs nor retries, and takes any answer for JSON.
 
 mod absent;
 mod collection;
@@ -30,7 +29,7 @@ pub use absent::Refused;
 pub use collection::Collection;
 pub use config::{ArangoConfig, AuthMode};
 pub use database::Database;
-pub use document::{Document, Revision};
+pub use document::{Document, Revision, Unreadable};
 pub use error::{ArangoError, DocumentError};
 pub use query::{Page, Query};
 pub use reply::{ErrorBody, Fault, Reply, Stored};

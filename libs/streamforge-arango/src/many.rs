@@ -9,6 +9,7 @@ use serde_json::{Value, value::RawValue};
 
 use crate::{
     ArangoError, Collection, Document, DocumentError, ErrorBody, Fault, Reply, Revision, Tries,
+    Unreadable,
     collection::{CONFLICT, NO_DOCUMENT},
     database::bad_answer,
     document::Written,
@@ -21,14 +22,15 @@ const CHUNK: usize = 200;
 type Replaced = Result<Revision, DocumentError>;
 
 impl Collection {
-    /// Reads documents, in the order of their keys here; None for those that are not there.
+    /// Reads documents, in the order of their keys here; None for those that are not there. One that is no `T` is no
+    /// trouble for the others.
     ///
     /// # Errors
-    /// If the database did not answer until the deadline, or a document is no `T`.
+    /// If the database did not answer until the deadline.
     pub async fn get_many<T: DeserializeOwned>(
         &self,
         keys: &[&str],
-    ) -> Result<Vec<Option<Document<T>>>, ArangoError> {
+    ) -> Result<Vec<Option<Result<Document<T>, Unreadable>>>, ArangoError> {
         let mut found = Vec::with_capacity(keys.len());
         for keys in keys.chunks(CHUNK) {
             let mut tries = self.database().retry.start();
@@ -40,7 +42,7 @@ impl Collection {
             };
             tries.progress();
             for row in reply {
-                found.push(row.map(|row| self.understand(&row)).transpose()?);
+                found.push(row.map(|row| Document::read(&row)));
             }
         }
         Ok(found)
@@ -65,12 +67,6 @@ impl Collection {
         rows.into_iter()
             .map(|row| read_row(&doing, row, &reply))
             .collect()
-    }
-
-    fn understand<T: DeserializeOwned>(&self, row: &RawValue) -> Result<Document<T>, ArangoError> {
-        serde_json::from_str(row.get()).map_err(|error| {
-            ArangoError::Permanent(format!("a document of {}: {error}", self.name()))
-        })
     }
 
     /// Puts each document in the place of the one that has its revision, and says what became of each, in order.

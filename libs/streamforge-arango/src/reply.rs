@@ -1,10 +1,12 @@
 //! What an answer of the server means for what the caller does next.
 //!
-//! Pure. The status is looked at before the body: a proxy's 503 is HTML, and a broken answer is no answer.
+//! Pure. What an error means is told by its `errorNum` first and by its status then ([`meaning`]): proxies before the
+//! server answer with statuses of their own, in HTML.
+
+mod meaning;
 
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
-use serde_json::Value;
 
 use crate::{ArangoError, RetryKind, Revision};
 
@@ -14,14 +16,7 @@ const DATA_ERRORS: [u32; 27] = [
     1208, 1210, 1216, 1221, 1222, 1226, 1227, 1233, 1466, 1469, 1504, 1505, 1524, 1542, 1543, 1561,
     1562, 1563, 1569, 1572, 1578, 1593, 1594, 1620, 4001, 4003, 4010,
 ];
-const UNAUTHORISED: u32 = 11;
 const CORRUPTED_JSON: u32 = 600;
-const READ_ONLY: u32 = 1004;
-const CONFLICT: u32 = 1200;
-const NO_COLLECTION: u32 = 1203;
-const NO_DATABASE: u32 = 1228;
-const QUEUE_FULL: u32 = 21003;
-const QUEUE_TIME_EXCEEDED: u32 = 21004;
 /// How much of an answer that is no error of the server goes into a message.
 const EXCERPT_CHARS: usize = 200;
 
@@ -68,13 +63,17 @@ pub enum Fault {
 }
 
 impl Reply {
-    /// The body of an error, if it is one.
+    /// The body of an error of the server, if it is one.
     pub fn error(&self) -> Option<ErrorBody> {
-        serde_json::from_slice(&self.body).ok()
+        let error: Option<ErrorBody> = serde_json::from_slice(&self.body).ok();
+        error.filter(|error| error.number != 0)
     }
 
     pub(crate) fn is_json_object(&self) -> bool {
-        matches!(serde_json::from_slice(&self.body), Ok(Value::Object(_)))
+        matches!(
+            serde_json::from_slice(&self.body),
+            Ok(serde_json::Value::Object(_))
+        )
     }
 
     /// For people: status, number and message, or the start of the body.
@@ -94,24 +93,21 @@ impl Reply {
         }
     }
 
-    /// Whether the login is not, or no longer, good.
+    /// Whether the server itself says that the login is not, or no longer, good. A proxy's 401 has no `errorNum`.
     pub fn is_login_refused(&self) -> bool {
-        self.status == StatusCode::UNAUTHORIZED
+        self.status == StatusCode::UNAUTHORIZED && self.error().is_some()
     }
 
-    /// What an answer without success means for any request.
+    /// What an answer without success means for any request: by its `errorNum`, and by its status if that does not
+    /// tell. An answer without `errorNum` is not ArangoDB's, so it can pass.
     pub fn to_error(&self, doing: &str) -> ArangoError {
-        let number = self.error().map_or(0, |error| error.number);
         let what = format!("{doing}: the database answered {}", self.describe());
-        match (self.status.as_u16(), number) {
-            (_, READ_ONLY | QUEUE_FULL | QUEUE_TIME_EXCEEDED) | (503 | 429, _) => {
-                ArangoError::unavailable(RetryKind::Overload, what)
+        match self.error() {
+            Some(error) => meaning::of(error.number, Some(self.status)).to_error(what),
+            None => {
+                let what = format!("{what}, which has no errorNum and so is a proxy's");
+                ArangoError::unavailable(meaning::of_proxy(self.status), what)
             }
-            (409, CONFLICT) => ArangoError::unavailable(RetryKind::Conflict, what),
-            (408, _) => ArangoError::unavailable(RetryKind::Timeout, what),
-            (501, _) => ArangoError::Permanent(what),
-            (421 | 500.., _) => ArangoError::unavailable(RetryKind::ServerError, what),
-            _ => ArangoError::Permanent(what),
         }
     }
 
@@ -188,11 +184,12 @@ impl Reply {
 
     fn to_fault(&self, doing: &str) -> Fault {
         let number = self.error().map_or(0, |error| error.number);
-        match self.status.as_u16() {
-            413 => Fault::TooLarge(self.describe()),
-            400 if number == CORRUPTED_JSON || DATA_ERRORS.contains(&number) => {
-                Fault::Unreadable(self.describe())
-            }
+        if number == CORRUPTED_JSON || DATA_ERRORS.contains(&number) {
+            return Fault::Unreadable(self.describe());
+        }
+        match self.status {
+            // Also of a proxy: its limit is met by smaller batches.
+            StatusCode::PAYLOAD_TOO_LARGE => Fault::TooLarge(self.describe()),
             _ => Fault::Other(self.to_error(doing)),
         }
     }
@@ -237,175 +234,9 @@ impl ErrorBody {
             "{doing}: the database answered {}: {}",
             self.number, self.message
         );
-        match self.number {
-            UNAUTHORISED | NO_COLLECTION | NO_DATABASE => ArangoError::Permanent(what),
-            CONFLICT => ArangoError::unavailable(RetryKind::Conflict, what),
-            READ_ONLY | QUEUE_FULL | QUEUE_TIME_EXCEEDED => {
-                ArangoError::unavailable(RetryKind::Overload, what)
-            }
-            _ => ArangoError::unavailable(RetryKind::ServerError, what),
-        }
+        meaning::of(self.number, None).to_error(what)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn reply(status: u16, body: &str) -> Reply {
-        Reply {
-            status: StatusCode::from_u16(status).unwrap(),
-            headers: HeaderMap::new(),
-            body: body.as_bytes().to_vec(),
-        }
-    }
-
-    fn error(status: u16, number: u32) -> Reply {
-        let body = format!(
-            r#"{{"error":true,"code":{status},"errorNum":{number},"errorMessage":"because"}}"#
-        );
-        reply(status, &body)
-    }
-
-    #[test]
-    fn what_can_pass_is_told_from_what_no_retry_can_mend() {
-        let passing = [
-            (503, 0),
-            (503, 21003),
-            (412, 21004),
-            (403, 1004),
-            (409, 1200),
-            (429, 0),
-            (500, 4),
-            (502, 0),
-            (421, 0),
-            (408, 0),
-        ];
-        for (status, number) in passing {
-            let error = error(status, number).to_error("writing");
-            assert!(matches!(error, ArangoError::Unavailable { .. }), "{error}");
-        }
-        for (status, number) in [
-            (404, 1203),
-            (404, 1228),
-            (403, 11),
-            (401, 11),
-            (501, 9),
-            (405, 405),
-            (301, 0),
-        ] {
-            let error = error(status, number).to_error("writing");
-            assert!(matches!(error, ArangoError::Permanent(_)), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_proxy_that_answers_for_the_database_is_quoted() {
-        let error = reply(503, "<html>no healthy upstream</html>").to_error("writing");
-        assert_eq!(
-            error.to_string(),
-            "writing: the database answered 503 Service Unavailable: \"<html>no healthy upstream</html>\""
-        );
-        assert!(matches!(
-            error,
-            ArangoError::Unavailable {
-                kind: RetryKind::Overload,
-                ..
-            }
-        ));
-    }
-
-    fn is_bad_answer<T>(result: Result<T, Fault>) -> bool {
-        matches!(
-            result,
-            Err(Fault::Other(ArangoError::Unavailable {
-                kind: RetryKind::BadAnswer,
-                ..
-            }))
-        )
-    }
-
-    #[test]
-    fn a_batch_is_stored_whole_or_perhaps_not() {
-        for status in [201, 202] {
-            let stored = |body: &str| reply(status, body).to_stored("writing").unwrap();
-            assert_eq!(stored("{}"), Stored::All);
-            assert_eq!(stored("{}\n"), Stored::All);
-            let one_error =
-                r#"[{"error":true,"errorNum":1221,"errorMessage":"illegal document key"}]"#;
-            assert_eq!(stored(one_error), Stored::NotAll);
-            // Not said to mean anything; asked again, each document tells.
-            assert_eq!(stored("[]"), Stored::NotAll);
-        }
-    }
-
-    #[test]
-    fn each_document_tells_what_it_came_to() {
-        let each = r#"[{"_id":"c/1","_key":"1","_rev":"_a"},{"error":true,"errorNum":1200,"errorMessage":"conflict"}]"#;
-        let found = reply(202, each).to_each("writing", 2).unwrap();
-        assert!(found[0].is_none());
-        assert_eq!(found[1].as_ref().unwrap().number, 1200);
-        for sent in [1, 3] {
-            assert!(is_bad_answer(reply(202, each).to_each("writing", sent)));
-        }
-        for body in ["{}", "[{}]", r#"[{"error":false}]"#, "[1]", "[", ""] {
-            let reply = reply(202, body);
-            assert!(is_bad_answer(reply.to_each("writing", 1)), "{body:?}");
-        }
-    }
-
-    #[test]
-    fn what_a_proxy_answers_is_never_taken_for_stored() {
-        let objects = [
-            r#"{"status":"ok"}"#,
-            r#"{"error":false,"code":202}"#,
-            r#"{"_id":"c/1","_key":"1","_rev":"_a"}"#,
-            "{} {}",
-        ];
-        for body in
-            objects
-                .into_iter()
-                .chain(["", "{", "[{\"_id\":", "[1]", "<html>", "ok", "null"])
-        {
-            let reply = reply(202, body);
-            assert!(is_bad_answer(reply.to_stored("writing")), "{body:?}");
-        }
-        for status in [200, 203, 204, 206] {
-            assert!(is_bad_answer(reply(status, "{}").to_stored("writing")));
-            let each = reply(status, r#"[{"_key":"1"}]"#).to_each("writing", 1);
-            assert!(is_bad_answer(each), "{status}");
-        }
-    }
-
-    #[test]
-    fn a_batch_that_is_not_taken_is_split() {
-        let fault = |reply: Reply| reply.to_stored("writing").unwrap_err();
-        assert!(matches!(fault(error(400, 600)), Fault::Unreadable(_)));
-        assert!(matches!(fault(error(400, 1227)), Fault::Unreadable(_)));
-        assert!(matches!(fault(reply(413, "")), Fault::TooLarge(_)));
-        assert!(matches!(
-            fault(error(400, 1204)),
-            Fault::Other(ArangoError::Permanent(_))
-        ));
-    }
-
-    #[test]
-    fn a_document_is_to_blame_or_it_is_not() {
-        let body = |number| ErrorBody {
-            number,
-            message: String::new(),
-        };
-        for number in [1210, 1221, 1227, 1620] {
-            assert!(body(number).is_of_data(), "{number}");
-        }
-        for number in [1200, 18, 28, 1429, 1457, 21003] {
-            assert!(!body(number).is_of_data(), "{number}");
-            let error = body(number).to_error("writing");
-            assert!(matches!(error, ArangoError::Unavailable { .. }), "{number}");
-        }
-        for number in [1203, 1228, 11] {
-            let error = body(number).to_error("writing");
-            assert!(matches!(error, ArangoError::Permanent(_)), "{number}");
-        }
-    }
-}
+mod tests;

@@ -8,7 +8,7 @@ use std::{
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::ArangoError;
 
@@ -17,11 +17,20 @@ const FIRST_DELAY: Duration = Duration::from_millis(100);
 /// A database that comes back is found out at most this much later, plus jitter.
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
 
+/// A refusal that may pass ([`ArangoError::Refused`]) is permanent after this long, as one of Kafka's.
+const BELIEVED_AFTER: Duration = Duration::from_secs(3);
+/// Longest wait before a refusal is asked about again.
+const REFUSAL_DELAY: Duration = Duration::from_millis(500);
+/// How often one request is sent again at once after closed connections: a proxy may have closed all that were kept.
+const MAX_AT_ONCE: u32 = 8;
+
 /// Why something is tried again: a closed set, for metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RetryKind {
     /// No connection, or it broke.
     Connection,
+    /// A connection was closed before an answer began, as happens to those that are kept.
+    Closed,
     /// No answer in time.
     Timeout,
     /// The server has too much to do, or is starting or stopping.
@@ -32,28 +41,34 @@ pub enum RetryKind {
     Conflict,
     /// The answer can't be understood.
     BadAnswer,
+    /// The server refuses the user, the database or the collection, which may pass.
+    Refused,
 }
 
 impl RetryKind {
     /// Every kind.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Connection,
+        Self::Closed,
         Self::Timeout,
         Self::Overload,
         Self::ServerError,
         Self::Conflict,
         Self::BadAnswer,
+        Self::Refused,
     ];
 
     /// One word.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Connection => "connection",
+            Self::Closed => "closed",
             Self::Timeout => "timeout",
             Self::Overload => "overload",
             Self::ServerError => "server-error",
             Self::Conflict => "conflict",
             Self::BadAnswer => "bad-answer",
+            Self::Refused => "refused",
         }
     }
 }
@@ -114,6 +129,8 @@ impl Retry {
             retry: self,
             since: Instant::now(),
             is_alone: false,
+            sent_at_once: 0,
+            refused_since: None,
             delays: delays(),
         }
     }
@@ -144,6 +161,10 @@ pub struct Tries<'a> {
     since: Instant,
     /// Whether the trouble is its own, so that the success of others says nothing.
     is_alone: bool,
+    /// How often it was sent again without a wait, since its last progress.
+    sent_at_once: u32,
+    /// Since when the server refuses it.
+    refused_since: Option<Instant>,
     delays: ExponentialBackoff,
 }
 
@@ -158,14 +179,24 @@ impl Tries<'_> {
         self.wait(error).await
     }
 
-    /// Waits before the next try.
+    /// Waits before the next try; not at all if a kept connection was closed before an answer.
     ///
     /// # Errors
-    /// Gives the error back if no retry can mend it, or if the deadline would pass.
+    /// Gives the error back if no retry can mend it, if the deadline would pass, or, as permanent, if the server has
+    /// refused for some seconds.
     pub async fn wait(&mut self, error: ArangoError) -> Result<(), ArangoError> {
-        let ArangoError::Unavailable { kind, what } = error else {
-            return Err(error);
+        let (kind, what) = match error {
+            ArangoError::Permanent(_) => return Err(error),
+            ArangoError::Refused(what) => return self.wait_refused(what).await,
+            ArangoError::Unavailable { kind, what } => (kind, what),
         };
+        self.refused_since = None;
+        if kind == RetryKind::Closed && self.sent_at_once < MAX_AT_ONCE {
+            self.sent_at_once += 1;
+            (self.retry.on_retry)(kind);
+            debug!(error = %what, "Sending the request again on another connection");
+            return Ok(());
+        }
         let delay = self.delays.next().unwrap_or(LONGEST_DELAY);
         let trouble = if self.is_alone {
             self.since.elapsed()
@@ -187,11 +218,28 @@ impl Tries<'_> {
         Ok(())
     }
 
+    async fn wait_refused(&mut self, what: String) -> Result<(), ArangoError> {
+        let believed_after = BELIEVED_AFTER.min(self.retry.deadline);
+        let since = *self.refused_since.get_or_insert_with(Instant::now);
+        let left = believed_after.saturating_sub(since.elapsed());
+        if left.is_zero() {
+            return Err(ArangoError::Permanent(what));
+        }
+        let delay = self.delays.next().unwrap_or(REFUSAL_DELAY);
+        let delay = delay.min(REFUSAL_DELAY).min(left);
+        (self.retry.on_retry)(RetryKind::Refused);
+        warn!(error = %what, delay_ms = delay.as_millis() as u64, "The database refuses the request; retrying");
+        tokio::time::sleep(delay).await;
+        Ok(())
+    }
+
     /// The request succeeded, or got at least somewhere: the next trouble starts anew.
     pub fn progress(&mut self) {
         self.retry.succeeded();
         self.since = Instant::now();
         self.is_alone = false;
+        self.sent_at_once = 0;
+        self.refused_since = None;
         self.delays = delays();
     }
 }
@@ -242,6 +290,51 @@ mod tests {
         let retry = retry(30);
         tokio::time::advance(Duration::from_secs(3600)).await;
         retry.start().wait(trouble()).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_is_permanent_once_it_has_stood_for_some_seconds() {
+        let refused = || ArangoError::Refused("404 1203".to_owned());
+        let retry = retry(30);
+        let start = Instant::now();
+        let mut tries = retry.start();
+        let error = loop {
+            if let Err(error) = tries.wait(refused()).await {
+                break error;
+            }
+        };
+        assert!(matches!(error, ArangoError::Permanent(_)), "{error}");
+        assert_eq!(start.elapsed(), BELIEVED_AFTER);
+
+        let mut tries = retry.start();
+        for _ in 0..20 {
+            tries.wait(refused()).await.unwrap();
+            tries.progress();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_shorter_than_that_ends_a_refusal_too() {
+        let retry = retry(1);
+        let start = Instant::now();
+        let mut tries = retry.start();
+        let refused = || ArangoError::Refused("401 11".to_owned());
+        while tries.wait(refused()).await.is_ok() {}
+        assert_eq!(start.elapsed(), Duration::from_secs(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_closed_connection_is_not_waited_for_until_it_happens_again_and_again() {
+        let retry = retry(30);
+        let start = Instant::now();
+        let mut tries = retry.start();
+        let closed = || ArangoError::unavailable(RetryKind::Closed, "closed");
+        for _ in 0..MAX_AT_ONCE {
+            tries.wait(closed()).await.unwrap();
+        }
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        tries.wait(closed()).await.unwrap();
+        assert!(start.elapsed() >= FIRST_DELAY);
     }
 
     #[tokio::test]

@@ -19,6 +19,8 @@ use crate::{ArangoConfig, ArangoError, AuthMode, Reply, RetryKind};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest that one answer may take; a batch that is synced to a busy disk takes seconds.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// An idle connection is closed before a proxy does: the common ones wait 60 s and more.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// A token is renewed when this part of its life is over.
 const RENEW_AFTER: f64 = 0.8;
 
@@ -58,6 +60,7 @@ impl Session {
     pub fn new(config: &ArangoConfig, retry_deadline: Duration) -> Result<Self, ArangoError> {
         let mut client = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(IDLE_TIMEOUT)
             .timeout(REQUEST_TIMEOUT.min(retry_deadline))
             .tcp_nodelay(true)
             // A database is spoken to directly; a proxy of the environment is for the world outside.
@@ -84,9 +87,24 @@ impl Session {
         })
     }
 
-    /// The root URL of the server.
+    /// The root URL of the server, with the path prefix that `ARANGO_URL` may have.
     pub fn root(&self) -> &Url {
         &self.root
+    }
+
+    /// The URL of these path segments below the root, each percent-encoded.
+    pub fn url(&self, path: &[&str]) -> Url {
+        let mut url = self.root.clone();
+        url.path_segments_mut()
+            .expect("http URLs have paths")
+            .pop_if_empty()
+            .extend(path);
+        url
+    }
+
+    /// The URL of these path segments of a database's API, each percent-encoded.
+    pub fn database_url(&self, database: &str, path: &[&str]) -> Url {
+        self.url(&[&["_db", database, "_api"], path].concat())
     }
 
     /// Sends a request and reads the whole answer, whatever it is. `doing` says what for, in errors.
@@ -129,7 +147,7 @@ impl Session {
                 return Ok(reply);
             }
         }
-        Err(ArangoError::Permanent(format!(
+        Err(ArangoError::Refused(format!(
             "{doing}: the database refuses user {:?} (ARANGO_USER), who has a wrong password or no access: {}",
             self.user,
             reply.describe()
@@ -157,12 +175,15 @@ impl Session {
                 .header(header::CONTENT_TYPE, "application/json")
                 .body(request.body.clone());
         }
-        let broken = |error: reqwest::Error| broken(doing, &self.root, &error);
-        let answer = sent.send().await.map_err(broken)?;
+        let answer = sent.send().await;
+        let answer = answer.map_err(|error| unanswered(doing, &self.root, &error))?;
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        let body = answer.bytes().await;
+        let body = body.map_err(|error| broken(doing, &self.root, &error))?;
         Ok(Reply {
-            status: answer.status(),
-            headers: answer.headers().clone(),
-            body: answer.bytes().await.map_err(broken)?.to_vec(),
+            status,
+            headers,
+            body: body.to_vec(),
         })
     }
 
@@ -198,7 +219,7 @@ impl Session {
         struct Answer {
             jwt: String,
         }
-        let url = self.root.join("/_open/auth").expect("the path is legal");
+        let url = self.url(&["_open", "auth"]);
         let body = serde_json::json!({
             "username": self.user,
             "password": self.password.expose_secret(),
@@ -210,15 +231,16 @@ impl Session {
             body: body.to_string().into(),
         };
         let reply = self.exchange(DOING, &request, None).await?;
-        match reply.status {
-            StatusCode::OK => {}
-            StatusCode::UNAUTHORIZED => {
-                return Err(ArangoError::Permanent(format!(
+        match (reply.status, reply.error()) {
+            (StatusCode::OK, _) => {}
+            (StatusCode::UNAUTHORIZED, Some(_)) => {
+                return Err(ArangoError::Refused(format!(
                     "{DOING}: wrong user or password (ARANGO_USER is {:?}, ARANGO_PASSWORD is not shown)",
                     self.user
                 )));
             }
-            StatusCode::NOT_FOUND => {
+            // By the server itself: a proxy's 404 has no number, and says nothing of logins.
+            (StatusCode::NOT_FOUND, Some(_)) => {
                 info!(
                     "The database has no login (authentication is off), user and password go with every request"
                 );
@@ -272,6 +294,19 @@ fn lifetime(jwt: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(claims.exp - claims.iat).ok()
 }
 
+/// No answer began. A connection that was there, and was closed instead of answering, is nothing to wait for: a server
+/// or proxy closes idle connections at any moment.
+fn unanswered(doing: &str, root: &Url, error: &reqwest::Error) -> ArangoError {
+    if error.is_timeout() || error.is_connect() || error.is_builder() {
+        return broken(doing, root, error);
+    }
+    let what = format!(
+        "{doing}: the connection to the database at {root} was closed before an answer: {}",
+        chain(error)
+    );
+    ArangoError::unavailable(RetryKind::Closed, what)
+}
+
 fn broken(doing: &str, root: &Url, error: &reqwest::Error) -> ArangoError {
     let kind = if error.is_timeout() {
         RetryKind::Timeout
@@ -318,6 +353,33 @@ mod tests {
             String::new(),
         ] {
             assert_eq!(lifetime(&bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn urls_keep_the_prefix_and_are_percent_encoded() {
+        let url = |root: &str, path: &[&str]| {
+            let config = ArangoConfig {
+                url: root.parse().unwrap(),
+                database: "x".to_owned(),
+                user: "root".to_owned(),
+                password: SecretString::from("x"),
+                ca_path: None,
+                auth: AuthMode::Basic,
+            };
+            let session = Session::new(&config, Duration::from_secs(1)).unwrap();
+            session.database_url("mötör 🚗%", path).to_string()
+        };
+        let encoded = "_db/m%C3%B6t%C3%B6r%20%F0%9F%9A%97%25/_api/document/a%3F%23b";
+        let path = ["document", "a?#b"];
+        for (root, prefix) in [
+            ("http://127.0.0.1:8529", ""),
+            ("http://127.0.0.1:8529/", ""),
+            ("http://127.0.0.1:8529/data/arango", "data/arango/"),
+            ("http://127.0.0.1:8529/data/arango/", "data/arango/"),
+        ] {
+            let expected = format!("http://127.0.0.1:8529/{prefix}{encoded}");
+            assert_eq!(url(root, &path), expected);
         }
     }
 

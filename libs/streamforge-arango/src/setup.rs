@@ -1,29 +1,26 @@
 //! Makes collections ready: database, collections and indexes, each made if it is absent.
 //!
-//! Through arangors, over our own client ([`Session`]), which it gets by a task-local because it makes its clients
-//! itself. Several processes may do this at once: what another one made first is there, and that is all that counts.
+//! Several processes may do this at once: what another one made first is there, and that is all that counts. Each
+//! request is retried by itself, so a connection that breaks does not restart what is done already. A server is judged
+//! by how it answers for the database; a proxy before it may hide what it is.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
-use arangors::{
-    ClientError, Database, GenericConnection,
-    client::ClientExt,
-    collection::CollectionType,
-    index::{Index, IndexSettings},
-};
-use http::{HeaderMap, Method, Request, Response};
+use arangors::index::{Index, IndexSettings};
+use bytes::Bytes;
+use http::Method;
+use serde::Deserialize;
+use serde_json::json;
 use tracing::info;
 use url::Url;
 
-use crate::{ArangoError, Reply, Retry, Session};
+use crate::{ArangoError, Reply, Retry, Session, database::bad_answer};
 
-const NO_COLLECTION: u32 = 1203;
+pub(crate) const NO_COLLECTION: u32 = 1203;
 const DUPLICATE_NAME: u32 = 1207;
 const NO_DATABASE: u32 = 1228;
-
-tokio::task_local! {
-    static CLIENT: Client;
-}
+/// Where databases are made.
+const SYSTEM_DATABASE: &str = "_system";
+/// `type` of a collection that holds documents; the other one, 3, holds edges.
+const DOCUMENTS: u32 = 2;
 
 /// A collection as it is to be.
 #[derive(Debug, Clone)]
@@ -85,244 +82,239 @@ impl IndexSpec {
 /// # Errors
 /// If the database can't be reached until the deadline, or the user may not do what is to be done.
 pub async fn prepare(
-    session: &Arc<Session>,
+    session: &Session,
     retry: &Retry,
     database: &str,
     collections: &[CollectionSpec],
 ) -> Result<(), ArangoError> {
-    let mut tries = retry.start();
-    loop {
-        let client = Client {
-            session: Arc::clone(session),
-            refusal: Arc::default(),
-            headers: HeaderMap::new(),
-        };
-        let setup = Setup {
-            client: client.clone(),
-            database,
-            collections,
-        };
-        match CLIENT.scope(client, setup.run()).await {
-            Ok(()) => {
-                retry.succeeded();
-                return Ok(());
-            }
-            Err(error) => tries.wait(error).await?,
+    let setup = Setup {
+        session,
+        retry,
+        database,
+    };
+    setup.database().await?;
+    for spec in collections {
+        setup.collection(spec).await?;
+        for index in &spec.indexes {
+            setup.index(&spec.name, index).await?;
         }
     }
+    Ok(())
+}
+
+/// Whether this is what an ArangoDB server answers when it is asked about its database of this name.
+pub(crate) fn is_database(reply: &Reply, name: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Answer {
+        result: Current,
+    }
+    #[derive(Deserialize)]
+    struct Current {
+        name: String,
+        #[serde(rename = "isSystem")]
+        _is_system: bool,
+    }
+    let answer: Option<Answer> = serde_json::from_slice(&reply.body).ok();
+    answer.is_some_and(|answer| answer.result.name == name)
 }
 
 struct Setup<'a> {
-    client: Client,
+    session: &'a Session,
+    retry: &'a Retry,
     database: &'a str,
-    collections: &'a [CollectionSpec],
 }
 
-/// What the server said to one request: no to what was asked, with a number.
-struct No {
-    number: u32,
-    error: ArangoError,
+/// One request of the set-up.
+struct Ask<'a> {
+    doing: &'a str,
+    method: Method,
+    url: Url,
+    body: Bytes,
+    /// The error number that the caller deals with.
+    expected: Option<u32>,
 }
+
+/// The server answered with the expected error number.
+struct Expected;
 
 impl Setup<'_> {
-    async fn run(&self) -> Result<(), ArangoError> {
-        let root = self.client.session.root().to_string();
-        // The login is the session's, so arangors has nothing to add.
-        let connection = GenericConnection::<Client>::establish_without_auth(root);
-        let connection = self.ask("connecting", connection).await?;
-        let database = self.database(&connection).await?;
-        for spec in self.collections {
-            self.collection(&database, spec).await?;
-            for index in &spec.indexes {
-                self.index(&database, &spec.name, index).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn index(
-        &self,
-        database: &Database<Client>,
-        collection: &str,
-        spec: &IndexSpec,
-    ) -> Result<(), ArangoError> {
-        let fields = spec.shown_fields();
-        let doing = format!("making the index on {fields}");
-        let wanted = spec.to_arangors();
-        let index = database.create_index(collection, &wanted);
-        let index = self.ask(&doing, index).await?;
-        if index.is_newly_created == Some(true) {
-            info!(collection, index = %index.id, "Made the index on {fields}");
-        }
-        Ok(())
-    }
-
-    async fn database(
-        &self,
-        connection: &GenericConnection<Client>,
-    ) -> Result<Database<Client>, ArangoError> {
+    async fn database(&self) -> Result<(), ArangoError> {
         let doing = format!("opening database {:?} (ARANGO_DB)", self.database);
-        match self.try_ask(&doing, connection.db(self.database)).await? {
-            Ok(database) => return Ok(database),
-            Err(no) if no.number == NO_DATABASE => {}
-            Err(no) => return Err(no.error),
+        let open = || Ask::get(&doing, self.url(&["database", "current"]));
+        let read = |reply: &Reply| is_database(reply, self.database).then_some(());
+        if self
+            .ask(&open().expecting(NO_DATABASE), read)
+            .await?
+            .is_ok()
+        {
+            return Ok(());
         }
         let making = format!(
             "making database {:?} (ARANGO_DB), which is absent",
             self.database
         );
-        match self
-            .try_ask(&making, connection.create_database(self.database))
+        let url = self.session.database_url(SYSTEM_DATABASE, &["database"]);
+        let make = Ask::post(&making, url, &json!({"name": self.database}));
+        let is_made = |reply: &Reply| made(reply).then_some(());
+        if self
+            .ask(&make.expecting(DUPLICATE_NAME), is_made)
             .await?
+            .is_ok()
         {
-            Ok(database) => {
-                info!(database = self.database, "Made the database");
-                Ok(database)
-            }
-            Err(no) if no.number == DUPLICATE_NAME => {
-                self.ask(&doing, connection.db(self.database)).await
-            }
-            Err(no) => Err(no.error),
+            info!(database = self.database, "Made the database");
         }
+        self.must(&open(), read).await
     }
 
-    async fn collection(
-        &self,
-        database: &Database<Client>,
-        spec: &CollectionSpec,
-    ) -> Result<(), ArangoError> {
+    async fn collection(&self, spec: &CollectionSpec) -> Result<(), ArangoError> {
         let name = spec.name.as_str();
         let variable = spec.variable.map(|name| format!(" ({name})"));
         let variable = variable.unwrap_or_default();
         let doing = format!("opening collection {name:?}{variable}");
-        let collection = match self.try_ask(&doing, database.collection(name)).await? {
-            Ok(collection) => collection,
-            Err(no) if no.number == NO_COLLECTION => {
+        let open = || Ask::get(&doing, self.url(&["collection", name]));
+        let read = |reply: &Reply| kind_of_collection(reply, name);
+        let kind = match self.ask(&open().expecting(NO_COLLECTION), read).await? {
+            Ok(kind) => kind,
+            Err(Expected) => {
                 let making = format!("making collection {name:?}{variable}");
-                match self
-                    .try_ask(&making, database.create_collection(name))
-                    .await?
-                {
-                    Ok(collection) => {
+                let body = json!({"name": name, "type": DOCUMENTS});
+                let make = Ask::post(&making, self.url(&["collection"]), &body);
+                match self.ask(&make.expecting(DUPLICATE_NAME), read).await? {
+                    Ok(kind) => {
                         info!(collection = name, "Made the collection");
-                        collection
+                        kind
                     }
-                    Err(no) if no.number == DUPLICATE_NAME => {
-                        self.ask(&doing, database.collection(name)).await?
-                    }
-                    Err(no) => return Err(no.error),
+                    Err(Expected) => self.must(&open(), read).await?,
                 }
             }
-            Err(no) => return Err(no.error),
         };
-        match collection.collection_type() {
-            CollectionType::Document => Ok(()),
-            CollectionType::Edge => Err(ArangoError::Permanent(format!(
-                "collection {name:?}{variable} holds edges, expected one that holds documents"
-            ))),
+        if kind == DOCUMENTS {
+            return Ok(());
+        }
+        Err(ArangoError::Permanent(format!(
+            "collection {name:?}{variable} holds edges, expected one that holds documents"
+        )))
+    }
+
+    async fn index(&self, collection: &str, spec: &IndexSpec) -> Result<(), ArangoError> {
+        #[derive(Deserialize)]
+        struct Made {
+            id: String,
+            #[serde(rename = "isNewlyCreated", default)]
+            is_new: bool,
+        }
+        let fields = spec.shown_fields();
+        let doing = format!("making the index on {fields}");
+        let mut url = self.url(&["index"]);
+        url.query_pairs_mut().append_pair("collection", collection);
+        let wanted = serde_json::to_value(spec.to_arangors()).expect("an index is JSON");
+        let made: Made = self
+            .must(&Ask::post(&doing, url, &wanted), |reply| {
+                serde_json::from_slice(&reply.body).ok()
+            })
+            .await?;
+        if made.is_new {
+            info!(collection, index = %made.id, "Made the index on {fields}");
+        }
+        Ok(())
+    }
+
+    fn url(&self, path: &[&str]) -> Url {
+        self.session.database_url(self.database, path)
+    }
+
+    /// As [`Setup::ask`], where no error is expected.
+    async fn must<T>(
+        &self,
+        ask: &Ask<'_>,
+        read: impl Fn(&Reply) -> Option<T>,
+    ) -> Result<T, ArangoError> {
+        match self.ask(ask, read).await? {
+            Ok(answer) => Ok(answer),
+            Err(Expected) => unreachable!("no error number is expected"),
         }
     }
 
+    /// Asks until there is an answer that `read` understands, or the error that is expected.
     async fn ask<T>(
         &self,
-        doing: &str,
-        request: impl Future<Output = Result<T, ClientError>>,
-    ) -> Result<T, ArangoError> {
-        self.try_ask(doing, request).await?.map_err(|no| no.error)
-    }
-
-    /// Asks through arangors. What went wrong is what our client saw, since arangors' errors do not tell a broken
-    /// connection from a wrong password.
-    async fn try_ask<T>(
-        &self,
-        doing: &str,
-        request: impl Future<Output = Result<T, ClientError>>,
-    ) -> Result<Result<T, No>, ArangoError> {
-        self.client.set_refusal(None);
-        let error = match request.await {
-            Ok(answer) => return Ok(Ok(answer)),
-            Err(error) => error,
-        };
-        match self.client.set_refusal(None) {
-            Some(Refusal::NoAnswer(error)) => Err(error),
-            Some(Refusal::Answer(reply)) => Ok(Err(No {
-                number: reply.error().map_or(0, |error| error.number),
-                error: reply.to_error(doing),
-            })),
-            None => Err(ArangoError::Permanent(format!(
-                "{doing}: {} does not answer as an ArangoDB server does: {error}",
-                self.client.session.root()
-            ))),
+        ask: &Ask<'_>,
+        read: impl Fn(&Reply) -> Option<T>,
+    ) -> Result<Result<T, Expected>, ArangoError> {
+        let mut tries = self.retry.start();
+        loop {
+            let (method, url) = (ask.method.clone(), ask.url.clone());
+            let sent = self
+                .session
+                .send(ask.doing, method, url, ask.body.clone())
+                .await;
+            let error = match sent {
+                Ok(reply) if reply.status.is_success() => match read(&reply) {
+                    Some(answer) => {
+                        tries.progress();
+                        return Ok(Ok(answer));
+                    }
+                    None => bad_answer(ask.doing, &reply),
+                },
+                Ok(reply) => {
+                    let number = reply.error().map(|error| error.number);
+                    if number.is_some() && number == ask.expected {
+                        tries.progress();
+                        return Ok(Err(Expected));
+                    }
+                    reply.to_error(ask.doing)
+                }
+                Err(error) => error,
+            };
+            tries.wait(error).await?;
         }
     }
 }
 
-/// Our client as arangors wants one.
-#[derive(Debug, Clone)]
-struct Client {
-    session: Arc<Session>,
-    refusal: Arc<Mutex<Option<Refusal>>>,
-    headers: HeaderMap,
-}
-
-#[derive(Debug)]
-enum Refusal {
-    NoAnswer(ArangoError),
-    Answer(Reply),
-}
-
-impl Client {
-    fn set_refusal(&self, refusal: Option<Refusal>) -> Option<Refusal> {
-        let mut place = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut place, refusal)
-    }
-
-    async fn exchange(&self, request: Request<String>) -> Result<Reply, ArangoError> {
-        let (head, body) = request.into_parts();
-        let url: Url = head
-            .uri
-            .to_string()
-            .parse()
-            .map_err(|error| ArangoError::Permanent(format!("{}: {error}", head.uri)))?;
-        let doing = match head.method {
-            Method::GET => format!("asking for {}", url.path()),
-            _ => format!("making {}", url.path()),
-        };
-        self.session
-            .send(&doing, head.method, url, body.into())
-            .await
-    }
-}
-
-#[async_trait::async_trait]
-impl ClientExt for Client {
-    fn new<U: Into<Option<HeaderMap>>>(headers: U) -> Result<Self, ClientError> {
-        let mut client = CLIENT
-            .try_with(Clone::clone)
-            .map_err(|_| ClientError::HttpClient("used outside of prepare".to_owned()))?;
-        client.headers = headers.into().unwrap_or_default();
-        Ok(client)
-    }
-
-    fn headers(&mut self) -> &mut HeaderMap {
-        &mut self.headers
-    }
-
-    async fn request(&self, request: Request<String>) -> Result<Response<String>, ClientError> {
-        let refused = |refusal: Refusal, what: &str| {
-            self.set_refusal(Some(refusal));
-            Err(ClientError::HttpClient(what.to_owned()))
-        };
-        let reply = match self.exchange(request).await {
-            Ok(reply) => reply,
-            Err(error) => return refused(Refusal::NoAnswer(error), "no answer"),
-        };
-        if reply.status.is_client_error() || reply.status.is_server_error() {
-            return refused(Refusal::Answer(reply), "an error");
+impl<'a> Ask<'a> {
+    fn get(doing: &'a str, url: Url) -> Self {
+        Self {
+            doing,
+            method: Method::GET,
+            url,
+            body: Bytes::new(),
+            expected: None,
         }
-        let mut response = Response::new(String::from_utf8_lossy(&reply.body).into_owned());
-        *response.status_mut() = reply.status;
-        *response.headers_mut() = reply.headers;
-        Ok(response)
     }
+
+    fn post(doing: &'a str, url: Url, body: &serde_json::Value) -> Self {
+        Self {
+            method: Method::POST,
+            body: body.to_string().into(),
+            ..Self::get(doing, url)
+        }
+    }
+
+    fn expecting(self, number: u32) -> Self {
+        Self {
+            expected: Some(number),
+            ..self
+        }
+    }
+}
+
+/// Whether a database was made.
+fn made(reply: &Reply) -> bool {
+    #[derive(Deserialize)]
+    struct Answer {
+        result: bool,
+    }
+    serde_json::from_slice(&reply.body).is_ok_and(|answer: Answer| answer.result)
+}
+
+/// `type` of the collection of this name that was asked for or made.
+fn kind_of_collection(reply: &Reply, name: &str) -> Option<u32> {
+    #[derive(Deserialize)]
+    struct Answer {
+        name: String,
+        #[serde(rename = "type")]
+        kind: u32,
+    }
+    let answer: Answer = serde_json::from_slice(&reply.body).ok()?;
+    (answer.name == name).then_some(answer.kind)
 }

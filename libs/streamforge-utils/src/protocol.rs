@@ -29,8 +29,9 @@ pub use headers::{
 pub use interval::{Interval, UnknownInterval};
 pub use marker::{Marker, MarkerOutcome};
 pub use names::{
-    InvalidName, QueueId, Short, Symbol, WorkflowKind, collection_name, data_topic,
-    dead_letter_topic, group_id, job_name, new_queue_id, queue_id, short_of, telemetry_id,
+    InvalidName, QueueId, RESERVED_PREFIX, Short, Symbol, WorkflowKind, collection_name,
+    data_topic, dead_letter_topic, group_id, is_reserved_collection, job_name, new_queue_id,
+    queue_id, short_of, telemetry_id,
 };
 pub use partition::partition_of;
 pub use sequence::{Lost, Sequence, Step};

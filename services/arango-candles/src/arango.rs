@@ -1,8 +1,10 @@
 //! The database, as this writer needs it: batches, over what [`streamforge_arango`] shares with other services.
 
 mod bulk;
+mod own;
 
 pub use bulk::{Bulk, Refused, WriteOptions};
+pub use own::prepare;
 
 use streamforge_arango::{CollectionSpec, IndexKind, IndexSpec};
 

@@ -205,6 +205,12 @@ impl Section for WriterConfig {
                 name,
                 "a letter and then up to 255 of a-z A-Z 0-9 _ -",
             );
+        } else if protocol::is_reserved_collection(name) {
+            faults.wrong(
+                "COLLECTION_NAME",
+                name,
+                "none of queue-manager's own: queue_state, telemetry, lease, idempotency, and streamforge-...",
+            );
         }
         let mut within = |variable: &str, found: u64, least: u64, most: u64| {
             if !(least..=most).contains(&found) {

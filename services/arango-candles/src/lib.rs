@@ -25,7 +25,7 @@ pub mod write;
 use std::{ffi::OsString, process::ExitCode, sync::Arc, time::Duration};
 
 use prometheus::Registry;
-use streamforge_arango::{ArangoError, Retry, Session};
+use streamforge_arango::{ArangoError, Database, Retry, Session};
 use streamforge_utils::{
     config::Vars,
     kafka::{TopicReader, Topics},
@@ -106,10 +106,10 @@ async fn work(
     let session = Arc::new(Session::new(&config.arango, deadline).map_err(failure)?);
     let retry = Arc::new(retry(deadline, &metrics));
     let (database, collection) = (&config.arango.database, &config.writer.collection_name);
+    let shared = Database::new(Arc::clone(&session), Arc::clone(&retry), database);
     context.progress.set_message("preparing the collection");
-    let specs = [arango::collection_spec(collection)];
     let prepared = tokio::select! {
-        prepared = streamforge_arango::prepare(&session, &retry, database, &specs) => prepared,
+        prepared = arango::prepare(&shared, collection) => prepared,
         () = context.stop.cancelled() => return Ok(Outcome::Stopped),
     };
     prepared.map_err(failure)?;

@@ -57,6 +57,8 @@ fn a_password_is_never_shown_and_never_sent_without_tls() {
         "https://arangodb:8529",
         "http://localhost:8529",
         "http://[::1]:8529/",
+        "https://gateway.example/data/arango-1",
+        "https://gateway.example/data/arango-1/",
     ] {
         read(&[("ARANGO_URL", good)]).unwrap();
     }
@@ -68,6 +70,9 @@ fn urls_that_are_no_server_are_refused() {
         ("ftp://127.0.0.1", "\"ftp://127.0.0.1\""),
         ("http://127.0.0.1:8529/_db/x", "http://127.0.0.1:8529/..."),
         ("http://127.0.0.1:8529/?a=b", "http://127.0.0.1:8529/..."),
+        ("http://127.0.0.1:8529/#a", "http://127.0.0.1:8529/..."),
+        ("http://127.0.0.1:8529/a%20b", "http://127.0.0.1:8529/..."),
+        ("http://127.0.0.1:8529/x/_api", "http://127.0.0.1:8529/..."),
         ("unix:/run/arango", "a URL without a server"),
         ("arangodb", "malformed"),
     ] {
@@ -78,9 +83,21 @@ fn urls_that_are_no_server_are_refused() {
 
 #[test]
 fn names_that_the_database_would_refuse_are_refused_here() {
-    for wrong in ["1db", "a/b", &"d".repeat(65)] {
+    for wrong in [
+        "1db",
+        ".db",
+        " db",
+        "db ",
+        "a/b",
+        "a:b",
+        "a\nb",
+        &"d".repeat(129),
+    ] {
         let fault = fault(&[("ARANGO_DB", wrong)]);
         assert!(fault.starts_with("ARANGO_DB"), "{fault}");
+    }
+    for good in ["_system", "streamforge", "mötör 🚗%?#", &"d".repeat(128)] {
+        assert_eq!(read(&[("ARANGO_DB", good)]).unwrap().database, good);
     }
 }
 

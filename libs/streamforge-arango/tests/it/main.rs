@@ -4,6 +4,7 @@
 
 mod documents;
 mod many;
+mod proxied;
 mod queries;
 mod setting_up;
 

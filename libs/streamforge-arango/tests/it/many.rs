@@ -16,7 +16,7 @@ async fn changed(stack: &Stack, count: usize) -> Vec<(String, Revision, Value)> 
     stack.items.insert_absent(&documents).await.unwrap();
     let names: Vec<&str> = keys.iter().map(String::as_str).collect();
     let found = stack.items.get_many::<Value>(&names).await.unwrap();
-    let found = found.into_iter().map(Option::unwrap);
+    let found = found.into_iter().map(|found| found.unwrap().unwrap());
     found
         .map(|found| (found.key, found.revision, json!({"v": 2})))
         .collect()
@@ -42,7 +42,9 @@ async fn documents_are_read_in_the_order_that_was_asked_for() {
     let found = stack.items.get_many::<Value>(&names).await.unwrap();
     assert_eq!(found.len(), keys.len());
     for (at, (found, key)) in found.iter().zip(&keys).enumerate() {
-        let found = found.as_ref().map(|found| found.key.as_str());
+        let found = found
+            .as_ref()
+            .map(|found| found.as_ref().unwrap().key.as_str());
         assert_eq!(found, (at != 7).then_some(key.as_str()));
     }
 }

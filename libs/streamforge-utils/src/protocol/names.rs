@@ -284,6 +284,18 @@ pub fn collection_name(symbol: &Symbol, kind: WorkflowKind, first_day: Timestamp
     }
 }
 
+/// What the names of queue-manager's own collections begin with. No name that [`collection_name`] makes does.
+pub const RESERVED_PREFIX: &str = "streamforge-";
+
+/// Whether records must not go there: it is a collection of queue-manager's, of this release or an earlier one, or of
+/// the database itself.
+pub fn is_reserved_collection(name: &str) -> bool {
+    const OF_EARLIER_RELEASES: [&str; 4] = ["queue_state", "telemetry", "lease", "idempotency"];
+    name.starts_with('_')
+        || name.starts_with(RESERVED_PREFIX)
+        || OF_EARLIER_RELEASES.contains(&name)
+}
+
 /// `{target}__{short}`: who speaks in events. A second writer of the same service gets `-2`, and so on.
 pub fn telemetry_id(target: &str, queue_id: &QueueId, nth: u32) -> String {
     let short = short_of(queue_id);

@@ -53,17 +53,8 @@ pub struct Refused {
 impl Bulk {
     /// Writes through `session`, as long as `retry` allows.
     pub fn new(session: Arc<Session>, retry: Arc<Retry>, options: &WriteOptions) -> Self {
-        let mut url = session.root().clone();
-        url.path_segments_mut()
-            .expect("http URLs have paths")
-            .clear()
-            .extend([
-                "_db",
-                &options.database,
-                "_api",
-                "document",
-                &options.collection,
-            ]);
+        let path = ["document", &options.collection];
+        let mut url = session.database_url(&options.database, &path);
         let sync = if options.wait_for_sync {
             "true"
         } else {

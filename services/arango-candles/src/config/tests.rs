@@ -159,3 +159,31 @@ fn debug_shows_no_password() {
     let config = read(&[]).unwrap();
     assert!(!format!("{config:?}").contains("hunter2"));
 }
+
+#[test]
+fn collections_of_queue_manager_and_of_the_database_are_refused() {
+    for reserved in [
+        "queue_state",
+        "telemetry",
+        "lease",
+        "idempotency",
+        "streamforge-queue_state",
+        "streamforge-anything",
+        "_users",
+        "_x",
+    ] {
+        let fault = fault(&[("COLLECTION_NAME", reserved)]);
+        assert!(
+            fault.starts_with("COLLECTION_NAME is ") && fault.contains(reserved),
+            "{fault}"
+        );
+    }
+    for good in [
+        "lease_1",
+        "queue_states",
+        "streamforge_api_candles_1m_2024_08_01",
+        "c_1inch",
+    ] {
+        read(&[("COLLECTION_NAME", good)]).unwrap();
+    }
+}

@@ -12,7 +12,7 @@ use std::{
 use streamforge_devstack::arango::{Fault, FaultScope, Grant};
 use streamforge_utils::protocol::EventKind;
 
-use crate::workflow::{Workflow, key};
+use crate::workflow::{COLLECTION, Workflow, key};
 
 const RETRYABLE: u8 = 1;
 const PERMANENT: u8 = 70;
@@ -242,4 +242,69 @@ async fn a_server_that_is_no_arangodb_is_named() {
     assert_ne!(workflow.start().ended().await, ExitCode::SUCCESS);
     let message = workflow.last_event().await.error_message.unwrap();
     assert!(message.contains(&servers), "{message}");
+}
+
+/// Puts documents into the writer's collection before it starts.
+async fn fill(workflow: &Workflow, keys: &[String]) {
+    let http = reqwest::Client::new();
+    let post = async |path: &str, body: serde_json::Value| {
+        let url = format!("{}{path}", workflow.arango.url());
+        let sent = http.post(url).basic_auth("root", Some("correct horse"));
+        let answer = sent.json(&body).send().await.unwrap();
+        assert!(answer.status().is_success(), "{answer:?}");
+    };
+    let api = "/_db/streamforge/_api";
+    let name = serde_json::json!({"name": "streamforge"});
+    post("/_api/database", name).await;
+    let collection = serde_json::json!({"name": COLLECTION});
+    post(&format!("{api}/collection"), collection).await;
+    for keys in keys.chunks(500) {
+        let documents = keys.iter().map(|key| serde_json::json!({"_key": key}));
+        let documents: serde_json::Value = documents.collect();
+        post(&format!("{api}/document/{COLLECTION}"), documents).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collection_of_somebody_else_is_refused_and_left_as_it_is() {
+    for foreign in [
+        "12345",
+        "conductor",
+        "wf-btcusdt-dummy-20240801-abc123",
+        "Z",
+    ] {
+        let workflow = Workflow::new().await;
+        // Among many candles, as a start that was let through would leave it.
+        let mut keys: Vec<String> = (1..=1000).map(key).collect();
+        keys.push(foreign.to_owned());
+        fill(&workflow, &keys).await;
+        workflow.publish(0, 1..=10).await;
+        workflow.finish(0, 10, 1).await;
+        assert_eq!(workflow.start().ended().await, ExitCode::from(PERMANENT));
+        let message = workflow.last_event().await.error_message.unwrap();
+        assert!(
+            message.contains(foreign) && message.contains("COLLECTION_NAME"),
+            "{message}"
+        );
+        let found = workflow.documents();
+        assert_eq!(found.len(), 1001);
+        assert!(
+            found
+                .values()
+                .all(|document| document.get("open").is_none())
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collection_that_an_earlier_release_filled_is_taken() {
+    let workflow = Workflow::new().await;
+    let mut keys: Vec<String> = (1..=1000).map(key).collect();
+    keys.push("1INCHUSDT_1M_1722470400000".to_owned());
+    keys.push("ETHUSDT_1s_1722470400000".to_owned());
+    fill(&workflow, &keys).await;
+    workflow.publish(0, 1..=10).await;
+    workflow.finish(0, 10, 1).await;
+    assert_eq!(workflow.start().ended().await, ExitCode::SUCCESS);
+    assert_eq!(workflow.documents().len(), 1002);
 }

@@ -6,6 +6,7 @@ mod consuming;
 mod database;
 mod ending;
 mod process;
+mod proxied;
 mod rejecting;
 mod settings;
 mod workflow;

@@ -8,7 +8,7 @@ use tokio::process::{Child, Command};
 
 use crate::workflow::{LIMIT, Workflow};
 
-fn start(workflow: &Workflow, changes: &[(&str, &str)]) -> Child {
+pub(crate) fn start(workflow: &Workflow, changes: &[(&str, &str)]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_arango-candles"))
         .env_clear()
         .envs(workflow.vars())
@@ -22,7 +22,7 @@ fn start(workflow: &Workflow, changes: &[(&str, &str)]) -> Child {
         .unwrap()
 }
 
-async fn output(child: Child) -> Output {
+pub(crate) async fn output(child: Child) -> Output {
     tokio::time::timeout(LIMIT, child.wait_with_output())
         .await
         .expect("the process ends")
