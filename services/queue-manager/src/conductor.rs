@@ -395,8 +395,9 @@ impl Conducting<'_> {
     async fn delete_orphans(&mut self, jobs: &[JobStatus]) -> Result<(), StoreError> {
         let workflows = self.conductor.store.workflows::<Workflow>();
         let mut known: BTreeMap<QueueId, u32> = BTreeMap::new();
+        let mut unreadable: BTreeSet<QueueId> = BTreeSet::new();
         for queue_id in jobs.iter().map(|job| &job.queue_id) {
-            if known.contains_key(queue_id) {
+            if known.contains_key(queue_id) || unreadable.contains(queue_id) {
                 continue;
             }
             let run = match self.shelf.get(queue_id.as_str()) {
@@ -409,6 +410,11 @@ impl Conducting<'_> {
                         Some(run)
                     }
                     Err(StoreError::NotFound(_)) => None,
+                    // Its Jobs belong to something, and nobody can tell to which run.
+                    Err(StoreError::Unreadable(_)) => {
+                        unreadable.insert(queue_id.clone());
+                        None
+                    }
                     Err(error) => return Err(error),
                 },
             };
@@ -418,7 +424,9 @@ impl Conducting<'_> {
         }
         let settings = &self.conductor.settings.heal;
         let orphans = heal::orphans(jobs, &known, TimestampMs::now(), settings);
-        for job in jobs.iter().filter(|job| orphans.contains(&job.name)) {
+        let is_orphan =
+            |job: &&JobStatus| orphans.contains(&job.name) && !unreadable.contains(&job.queue_id);
+        for job in jobs.iter().filter(is_orphan) {
             self.actor.delete_orphan(&job.name, &job.queue_id);
         }
         Ok(())

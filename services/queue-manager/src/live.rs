@@ -24,7 +24,7 @@ use crate::{
     error::ApiError,
     service::of_store,
     state::Workflow,
-    store::{Changes, Filter, Mark, Store, StoreError, Workflows},
+    store::{Changes, Filter, Found, Mark, Store, StoreError, Workflows},
     view::QueueSummary,
 };
 pub use listener::{Listener, Over};
@@ -135,15 +135,19 @@ impl Hub {
             entry.or_insert_with(new).last.subscribe()
         };
         let found = match self.workflows.get(queue_id).await {
-            Ok(found) => found,
+            Ok(found) => Ok(found),
             Err(StoreError::NotFound(_)) => return Err(ApiError::NoQueue(queue_id.clone())),
+            Err(StoreError::Unreadable(what)) => Err(what),
             Err(error) => return Err(of_store(error)),
         };
-        if let Some(it) = self.watched().get_mut(queue_id) {
-            it.revision.get_or_insert(found.revision);
+        if let (Ok(found), Some(it)) = (&found, self.watched().get_mut(queue_id)) {
+            it.revision.get_or_insert(found.revision.clone());
         }
         let snapshot = said(&Told::Snapshot {
-            queues: vec![found.content],
+            queues: vec![match found {
+                Ok(found) => found.content,
+                Err(what) => Workflow::unreadable(queue_id, &what),
+            }],
             more: false,
         });
         let gone = said(&Told::<Workflow>::Deleted {
@@ -166,7 +170,7 @@ impl Hub {
         let page = self.summaries.list(&filter, None, SNAPSHOT).await;
         let page = page.map_err(of_store)?;
         let snapshot = said(&Told::Snapshot {
-            queues: page.rows,
+            queues: page.rows.into_iter().map(QueueSummary::from).collect(),
             more: page.next.is_some(),
         });
         Ok(Listener::to_all(self, snapshot, receiver))
@@ -232,10 +236,15 @@ impl Hub {
             let Some(it) = watched.get_mut(id) else {
                 continue;
             };
-            let Some(found) = found else {
-                // Dropping the sender is what says so.
-                watched.remove(id);
-                continue;
+            let found = match found {
+                Found::Document(found) => found,
+                // What was said last is all that is known.
+                Found::Unreadable => continue,
+                Found::Absent => {
+                    // Dropping the sender is what says so.
+                    watched.remove(id);
+                    continue;
+                }
             };
             if it.revision.as_ref() != Some(&found.revision) {
                 it.revision = Some(found.revision);
@@ -260,10 +269,9 @@ impl Hub {
         all.seen.retain(|_, (_, mark)| *mark > horizon);
         let mut from = horizon;
         loop {
-            let (rows, has_more) = self.changes.since(&from, ROWS).await?;
+            let (rows, next) = self.changes.since(&from, ROWS).await?;
             for row in rows {
                 let Some(mark) = Mark::of(&row) else { continue };
-                from = mark.clone();
                 all.mark = all.mark.clone().max(mark.clone());
                 let id = row.content.queue_id.clone();
                 let seen = (row.revision, mark);
@@ -277,8 +285,9 @@ impl Hub {
                 let queue = Box::new(row.content);
                 self.tell_all(&Told::Change { queue });
             }
-            if !has_more {
-                break;
+            match next {
+                Some(next) => from = next,
+                None => break,
             }
         }
         let mut still_there = Vec::new();

@@ -170,6 +170,9 @@ fn of_queue(queue_id: &QueueId, error: StoreError) -> ApiError {
         StoreError::Conflict(_) => ApiError::Conflict(format!(
             "{queue_id} is being changed by others again and again; ask again"
         )),
+        StoreError::Unreadable(what) => ApiError::Conflict(format!(
+            "the document of {queue_id} can't be read, so it is left as it is: {what}"
+        )),
         other => of_store(other),
     }
 }

@@ -198,6 +198,18 @@ pub struct Workflow {
     pub removal: Option<RemovalRequest>,
 }
 
+/// Symbol and type as a queue id has them, `wf-{symbol}-{type}-{yyyymmdd}-{short}`; stand-ins where it has others.
+fn named_by(queue_id: &QueueId) -> (Symbol, WorkflowKind) {
+    let mut parts = queue_id.as_str().split('-').skip(1);
+    let symbol = parts.next().map(str::to_ascii_uppercase);
+    let symbol = symbol.and_then(|symbol| symbol.parse().ok());
+    let kind = parts.next().and_then(|kind| kind.parse().ok());
+    (
+        symbol.unwrap_or_else(|| "UNKNOWN".parse().expect("seven letters are a symbol")),
+        kind.unwrap_or(WorkflowKind::Dummy),
+    )
+}
+
 fn known_schema<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     let schema = u32::deserialize(deserializer)?;
     if schema > SCHEMA {
@@ -251,6 +263,44 @@ impl Workflow {
         };
         workflow.refresh();
         workflow
+    }
+
+    /// What is said of a workflow whose document can't be read. It is never stored.
+    pub fn unreadable(queue_id: &QueueId, what: &str) -> Self {
+        let (symbol, kind) = named_by(queue_id);
+        let never = TimestampMs(0);
+        Self {
+            schema: SCHEMA,
+            queue_id: queue_id.clone(),
+            run: 0,
+            symbol,
+            kind,
+            time_range: None,
+            kafka_topic: None,
+            partitions: 0,
+            replication: None,
+            retention_hours: 0,
+            status: Status::Error,
+            reason: Some(format!("unreadable: {what}")),
+            launcher: String::new(),
+            created_at: never,
+            queued_at: never,
+            admitted_at: None,
+            prepared_at: None,
+            prepare_tried: None,
+            prepare_problem: None,
+            started_at: None,
+            ended_at: None,
+            updated_at: never,
+            positions: BTreeMap::new(),
+            unknown_events: 0,
+            parts: Vec::new(),
+            totals: Progress::default(),
+            stop: None,
+            retention: Retention::default(),
+            has_topics_to_delete: false,
+            removal: None,
+        }
     }
 
     /// Whether it waits for its turn.

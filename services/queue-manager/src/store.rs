@@ -15,6 +15,8 @@ mod cursor;
 mod error;
 mod idempotency;
 mod lease;
+mod migration;
+mod quarantine;
 mod telemetry;
 mod workflows;
 
@@ -23,36 +25,50 @@ pub use cursor::{Cursor, Page};
 pub use error::StoreError;
 pub use idempotency::{ANSWERED_FOR, Fingerprint, Idempotency, RUNNING_FOR, Reservation, Ticket};
 pub use lease::{Lease, LeaseTimes, Standing};
+pub use quarantine::Quarantine;
 pub use telemetry::{NewEvent, StoredEvent, Telemetry};
-pub use workflows::{Excerpt, Filter, Workflows};
+pub use workflows::{Excerpt, Filter, Found, Row, Workflows};
 
 use std::time::Duration;
 
 use streamforge_arango::{CollectionSpec, Database, IndexKind, IndexSpec};
 
-const QUEUE_STATE: &str = "queue_state";
-const TELEMETRY: &str = "telemetry";
-const LEASE: &str = "lease";
-const IDEMPOTENCY: &str = "idempotency";
+// All begin with `protocol::RESERVED_PREFIX`, which no collection of candles does.
+const QUEUE_STATE: &str = "streamforge-queue_state";
+const TELEMETRY: &str = "streamforge-telemetry";
+const LEASE: &str = "streamforge-lease";
+const IDEMPOTENCY: &str = "streamforge-idempotency";
 
 /// All collections, over one database. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Store {
     database: Database,
+    quarantine: Quarantine,
 }
 
 impl Store {
     /// Keeps everything in this database. Asks for nothing yet.
     pub fn new(database: Database) -> Self {
-        Self { database }
+        Self {
+            database,
+            quarantine: Quarantine::new(),
+        }
     }
 
-    /// Makes sure of the database, the collections and their indexes, for as long as the database's deadline allows.
+    /// Makes sure of the database, the collections and their indexes, for as long as the database's deadline allows,
+    /// and moves what an earlier release kept in collections of other names.
     ///
     /// # Errors
-    /// If the database can't be reached until then, or the user may not do what is to be done.
-    pub async fn prepare(&self) -> Result<(), StoreError> {
-        Ok(self.database.prepare(&collections()).await?)
+    /// If the database can't be reached until then, the user may not do what is to be done, or a replica of the
+    /// earlier release still reconciles.
+    pub async fn prepare(&self, times: LeaseTimes) -> Result<(), StoreError> {
+        self.database.prepare(&collections()).await?;
+        migration::run(&self.database, times).await
+    }
+
+    /// What could not be read.
+    pub fn quarantine(&self) -> &Quarantine {
+        &self.quarantine
     }
 
     /// Asks once, without retries, whether the database answers: for readiness.
@@ -65,12 +81,16 @@ impl Store {
 
     /// The states of workflows, each a `W`.
     pub fn workflows<W>(&self) -> Workflows<W> {
-        Workflows::new(self.database.collection(QUEUE_STATE))
+        Workflows::new(
+            self.database.collection(QUEUE_STATE),
+            self.quarantine.clone(),
+        )
     }
 
     /// The history of workflows; each event is kept for `retention`.
     pub fn telemetry(&self, retention: Duration) -> Telemetry {
-        Telemetry::new(self.database.collection(TELEMETRY), retention)
+        let collection = self.database.collection(TELEMETRY);
+        Telemetry::new(collection, self.quarantine.clone(), retention)
     }
 
     /// The lease `name`, wanted by `holder`, an id that no other process has and that this one has had for no other

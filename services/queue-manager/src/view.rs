@@ -8,7 +8,7 @@ use crate::{
     admission::Turn,
     plan::Role,
     state::{Part, Progress, RemovalRequest, Status, StopRequest, Workflow},
-    store::Excerpt,
+    store::{Excerpt, Row},
 };
 
 /// A workflow that was taken on: all names that it has.
@@ -170,6 +170,38 @@ impl Excerpt for QueueSummary {
         "stop",
         "removal",
     ];
+}
+
+impl From<Workflow> for QueueSummary {
+    fn from(workflow: Workflow) -> Self {
+        Self {
+            queue_id: workflow.queue_id,
+            run: workflow.run,
+            symbol: workflow.symbol,
+            kind: workflow.kind,
+            time_range: workflow.time_range,
+            status: workflow.status,
+            reason: workflow.reason,
+            created_at: workflow.created_at,
+            admitted_at: workflow.admitted_at,
+            started_at: workflow.started_at,
+            ended_at: workflow.ended_at,
+            updated_at: workflow.updated_at,
+            totals: workflow.totals,
+            stop: workflow.stop,
+            removal: workflow.removal,
+            turn: None,
+        }
+    }
+}
+
+impl From<Row<Self>> for QueueSummary {
+    fn from(row: Row<Self>) -> Self {
+        match row {
+            Row::Workflow(summary) => summary,
+            Row::Unreadable { queue_id, what } => Workflow::unreadable(&queue_id, &what).into(),
+        }
+    }
 }
 
 impl QueueSummary {

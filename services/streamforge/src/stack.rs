@@ -85,7 +85,7 @@ fn cannot_start(error: StartError, data: Option<&Path>) -> anyhow::Error {
 }
 
 /// Where queue-manager keeps its workflows.
-const WORKFLOWS: &str = "queue_state";
+const WORKFLOWS: &str = "streamforge-queue_state";
 
 #[derive(Deserialize)]
 struct Count {

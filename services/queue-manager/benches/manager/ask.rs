@@ -124,7 +124,8 @@ async fn some_ids(store: &Store) -> Vec<QueueId> {
             .list(&Filter::default(), after.as_ref(), 500)
             .await;
         let page = page.unwrap();
-        ids.extend(page.rows.into_iter().map(|row| row.queue_id).step_by(10));
+        let rows = page.rows.into_iter().map(QueueSummary::from);
+        ids.extend(rows.map(|row| row.queue_id).step_by(10));
         after = page.next;
         if after.is_none() {
             return ids;

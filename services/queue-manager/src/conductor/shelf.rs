@@ -11,7 +11,7 @@ use streamforge_utils::protocol::{QueueId, TimestampMs};
 use super::held::Held;
 use crate::{
     state::{Status, Workflow},
-    store::{Filter, Store, StoreError, Workflows},
+    store::{Filter, Found, Store, StoreError, Workflows},
 };
 
 /// Documents that are read or stored at a time.
@@ -84,8 +84,14 @@ impl Shelf {
         };
         let new: Vec<&QueueId> = found.iter().filter(is_new).map(|(id, _)| id).collect();
         for some in new.chunks(AT_A_TIME) {
-            for found in self.workflows.get_many(some).await?.into_iter().flatten() {
-                self.take_in(found);
+            let all = self.workflows.get_many(some).await?;
+            for (queue_id, found) in some.iter().zip(all) {
+                match found {
+                    Found::Document(found) => self.take_in(found),
+                    // Nothing is done about what nobody can read.
+                    Found::Unreadable => drop(self.held.remove(queue_id.as_str())),
+                    Found::Absent => {}
+                }
             }
         }
         Ok(())
@@ -218,6 +224,8 @@ impl Shelf {
                     }
                     Err(StoreError::Conflict(_)) => late.push(queue_id.clone()),
                     Err(StoreError::NotFound(_)) => self.forget(queue_id),
+                    // This one document is to blame.
+                    Err(StoreError::Broken(what)) => self.set_aside(queue_id, &what),
                     Err(error) => return Err(error),
                 }
             }
@@ -235,6 +243,11 @@ impl Shelf {
                 Ok(found) => found,
                 Err(StoreError::NotFound(_)) => {
                     self.forget(queue_id);
+                    return Ok(());
+                }
+                // Spoiled, or written by a newer release: it is not overwritten.
+                Err(StoreError::Unreadable(what)) => {
+                    self.set_aside(queue_id, &what);
                     return Ok(());
                 }
                 Err(error) => return Err(error),
@@ -262,12 +275,22 @@ impl Shelf {
                     self.forget(queue_id);
                     return Ok(());
                 }
+                Err(StoreError::Broken(what)) => {
+                    self.set_aside(queue_id, &what);
+                    return Ok(());
+                }
                 Err(error) => return Err(error),
             }
         }
         Err(StoreError::Conflict(format!(
             "the state of {queue_id}, again and again,"
         )))
+    }
+
+    /// Its document can't be read or stored: it is not looked after until that has changed.
+    fn set_aside(&mut self, queue_id: &QueueId, what: &str) {
+        self.workflows.note(queue_id.as_str(), what);
+        self.held.remove(queue_id.as_str());
     }
 
     /// It was deleted.

@@ -76,6 +76,8 @@ pub(super) async fn assemble(
     let planner = config.planner();
     let flows = flows(config, &planner)?;
     let store = store(config).await?;
+    let quarantine = store.quarantine();
+    quarantine.register(&registry).context("register metrics")?;
     let launcher = launcher(config, vars).await?;
     let (kafka, api) = (&config.kafka, &config.api);
     let topics = Topics::new(kafka, SERVICE).context("make a client of Kafka")?;
@@ -203,7 +205,9 @@ async fn store(config: &Config) -> anyhow::Result<Store> {
     let retry = Retry::new(DATABASE_DEADLINE);
     let database = Database::new(Arc::new(session), Arc::new(retry), &config.arango.database);
     let store = Store::new(database);
-    store.prepare().await.context("prepare the database")?;
+    let times = lease_times(&config.heal);
+    let prepared = store.prepare(times).await;
+    prepared.context("prepare the database")?;
     Ok(store)
 }
 

@@ -126,6 +126,11 @@ where
         }
         Ok(Reservation::OtherRequest) => return Err(ApiError::KeyReused),
         Ok(Reservation::Running) | Err(StoreError::Conflict(_)) => return Err(ApiError::KeyInUse),
+        Err(StoreError::Unreadable(what)) => {
+            return Err(ApiError::Conflict(format!(
+                "what was answered to this Idempotency-Key can't be read; use another key: {what}"
+            )));
+        }
         Err(error) => return Err(of_store(error)),
     };
     match work.await {

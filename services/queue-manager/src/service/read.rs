@@ -8,7 +8,7 @@ use crate::{
     error::ApiError,
     request::FieldErrors,
     state::{Part, Workflow},
-    store::{Cursor, Filter},
+    store::{Cursor, Filter, StoreError},
     view::{EventList, HistoryEvent, LogList, PartLog, Queue, QueueList, QueueSummary},
 };
 
@@ -35,12 +35,16 @@ impl Service {
         Ok(found.content)
     }
 
-    /// The state of a workflow, with its turn if it waits for that.
+    /// The state of a workflow, with its turn if it waits for that. One that can't be read is shown as failed.
     ///
     /// # Errors
     /// There is none of this id, or the store is away.
     pub async fn show(&self, queue_id: &QueueId) -> Result<Queue, ApiError> {
-        let workflow = self.get(queue_id).await?;
+        let workflow = match self.workflows.get(queue_id).await {
+            Ok(found) => found.content,
+            Err(StoreError::Unreadable(what)) => Workflow::unreadable(queue_id, &what),
+            Err(error) => return Err(of_queue(queue_id, error)),
+        };
         let turn = match workflow.waits() {
             true => self.row.turns(&[queue_id]).await?.pop().flatten(),
             false => None,
@@ -53,13 +57,14 @@ impl Service {
     /// # Errors
     /// The cursor is one of another list, or the store is away.
     pub async fn list(&self, filter: &Filter, page: &Wanted) -> Result<QueueList, ApiError> {
-        let mut rows = self
+        let rows = self
             .summaries
             .list(filter, page.after.as_ref(), page.limit)
             .await
             .map_err(of_store)?;
+        let mut queues: Vec<QueueSummary> = rows.rows.into_iter().map(Into::into).collect();
         let mut waiting: Vec<&mut QueueSummary> =
-            rows.rows.iter_mut().filter(|row| row.waits()).collect();
+            queues.iter_mut().filter(|row| row.waits()).collect();
         if !waiting.is_empty() {
             let ids: Vec<&QueueId> = waiting.iter().map(|row| &row.queue_id).collect();
             let turns = self.row.turns(&ids).await?;
@@ -68,7 +73,7 @@ impl Service {
             }
         }
         Ok(QueueList {
-            queues: rows.rows,
+            queues,
             next_cursor: rows.next.map(|cursor| cursor.to_string()),
         })
     }

@@ -6,10 +6,12 @@
 
 use std::marker::PhantomData;
 
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use streamforge_arango::{Collection, Document, IndexKind, IndexSpec, Query};
 use streamforge_utils::protocol::TimestampMs;
 
-use super::{Excerpt, QUEUE_STATE, Store, StoreError, workflows::returning_documents};
+use super::{Excerpt, QUEUE_STATE, Quarantine, Store, StoreError, workflows::returning_documents};
 
 /// A moment in the order of writes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,6 +41,7 @@ impl Mark {
 #[derive(Debug, Clone)]
 pub struct Changes<W> {
     collection: Collection,
+    quarantine: Quarantine,
     state: PhantomData<fn() -> W>,
 }
 
@@ -55,14 +58,15 @@ impl Store {
     pub fn changes<W>(&self) -> Changes<W> {
         Changes {
             collection: self.database.collection(QUEUE_STATE),
+            quarantine: self.quarantine.clone(),
             state: PhantomData,
         }
     }
 }
 
 impl<W: Excerpt> Changes<W> {
-    /// The first `size` workflows that were written after `mark`, in the order of their last writes, and whether there
-    /// are more.
+    /// Those of the first `size` workflows written after `mark` that can be read, in the order of their last writes, and
+    /// where to ask on if there are more.
     ///
     /// # Errors
     /// If the database did not answer until the deadline.
@@ -70,16 +74,33 @@ impl<W: Excerpt> Changes<W> {
         &self,
         mark: &Mark,
         size: usize,
-    ) -> Result<(Vec<Document<W>>, bool), StoreError> {
+    ) -> Result<(Vec<Document<W>>, Option<Mark>), StoreError> {
         let query = Query::new("FOR d IN @@workflows FILTER d.write_id > @mark SORT d.write_id")
             .then("LIMIT @page_rows")
             .bind("@workflows", self.collection.name())
             .bind("mark", mark.0.as_str());
         let query = returning_documents::<W>(query);
         let database = self.collection.database();
-        let page = database.page("reading changes", query, size).await?;
-        Ok((page.rows, page.has_more))
+        let page = database.page::<Box<RawValue>>("reading changes", query, size);
+        let page = page.await?;
+        // Without one there is nothing to ask on from.
+        let next = page.rows.last().and_then(|last| mark_of(last));
+        let read = |row: &RawValue| {
+            let read = Document::read(row);
+            self.quarantine.readable(&self.collection, read)
+        };
+        let rows = page.rows.iter().filter_map(|row| read(row)).collect();
+        Ok((rows, next.filter(|_| page.has_more)))
     }
+}
+
+fn mark_of(row: &RawValue) -> Option<Mark> {
+    #[derive(Deserialize)]
+    struct Written {
+        write_id: String,
+    }
+    let written: Written = serde_json::from_str(row.get()).ok()?;
+    Some(Mark(written.write_id))
 }
 
 #[cfg(test)]

@@ -14,13 +14,16 @@ pub enum StoreError {
     /// Somebody else changed it: read it again, and decide anew.
     #[error("{0} was changed by somebody else")]
     Conflict(String),
+    /// It is there and can't be read: leave it as it is, and go on with the others.
+    #[error("unreadable: {0}")]
+    Unreadable(String),
     /// The cursor of a request is none that we gave out: refuse the request.
     #[error("the cursor is none that an earlier page gave")]
     BadCursor,
     /// The database did not do it until the deadline: it can be asked again later.
     #[error("{0}")]
     Unavailable(String),
-    /// No retry can mend it: wrong rights, or a document that can't be read.
+    /// No retry can mend it, such as wrong rights.
     #[error("{0}")]
     Broken(String),
 }
@@ -48,6 +51,7 @@ impl From<DocumentError> for StoreError {
             DocumentError::NotFound(id) => Self::NotFound(id),
             DocumentError::AlreadyThere(id) => Self::AlreadyThere(id),
             DocumentError::Conflict(id) => Self::Conflict(id),
+            DocumentError::Unreadable { what, .. } => Self::Unreadable(what),
             DocumentError::Database(error) => error.into(),
         }
     }

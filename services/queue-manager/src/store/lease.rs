@@ -16,8 +16,10 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 use streamforge_arango::{Collection, Document, DocumentError, Revision};
+use streamforge_utils::protocol::TimestampMs;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -70,14 +72,48 @@ impl Standing {
     }
 }
 
-/// The document.
+/// The document. One that was spoiled is read all the same, as the claim of somebody unknown: it is taken once it has
+/// not changed for the lease's length, since nobody could reconcile otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Claim {
     /// None if it was given back.
+    #[serde(default = "unknown_holder", deserialize_with = "holder_or_unknown")]
     holder: Option<String>,
+    #[serde(default = "unknown_token", deserialize_with = "token_or_unknown")]
     token: u64,
     /// Raised at each renewal, for people who look at the document.
+    #[serde(default, deserialize_with = "beat_or_zero")]
     beat: u64,
+}
+
+fn unknown_holder() -> Option<String> {
+    Some("unreadable".to_owned())
+}
+
+/// Higher than that of every holder: they count from 1.
+fn unknown_token() -> u64 {
+    u64::try_from(TimestampMs::now().as_millis()).unwrap_or(0)
+}
+
+fn holder_or_unknown<'de, D: Deserializer<'de>>(source: D) -> Result<Option<String>, D::Error> {
+    Ok(match Value::deserialize(source)? {
+        Value::Null => None,
+        Value::String(holder) => Some(holder),
+        _ => unknown_holder(),
+    })
+}
+
+fn token_or_unknown<'de, D: Deserializer<'de>>(source: D) -> Result<u64, D::Error> {
+    let found = Value::deserialize(source)?.as_u64();
+    // One that can't be raised is none.
+    Ok(found
+        .filter(|token| *token < u64::MAX / 2)
+        .unwrap_or_else(unknown_token))
+}
+
+fn beat_or_zero<'de, D: Deserializer<'de>>(source: D) -> Result<u64, D::Error> {
+    let found = Value::deserialize(source)?.as_u64();
+    Ok(found.filter(|beat| *beat < u64::MAX / 2).unwrap_or(0))
 }
 
 /// A lease that this process wants.
@@ -227,7 +263,7 @@ impl Lease {
                 other => return other,
             }
         }
-        let found = match self.collection.get::<Claim>(&self.name).await {
+        let found = match self.collection.get_of_any_size::<Claim>(&self.name).await {
             Ok(found) => found,
             Err(DocumentError::NotFound(_)) => {
                 self.held = None;
@@ -313,7 +349,7 @@ impl Lease {
 
     async fn try_release(&self) -> Result<(), StoreError> {
         // Read anew: a step that was left unfinished may have changed it.
-        let found = match self.collection.get::<Claim>(&self.name).await {
+        let found = match self.collection.get_of_any_size::<Claim>(&self.name).await {
             Ok(found) if found.content.holder.as_deref() == Some(&self.holder) => found,
             Ok(_) | Err(DocumentError::NotFound(_)) => return Ok(()),
             Err(error) => return Err(error.into()),

@@ -7,11 +7,11 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 use streamforge_arango::{Collection, Document, IndexKind, IndexSpec, Query, Refused};
 use streamforge_utils::protocol::{QueueId, TimestampMs};
 
-use super::{Cursor, Page, StoreError};
+use super::{Cursor, Page, Quarantine, StoreError};
 
 /// Events that go to the database at once.
 const CHUNK: usize = 500;
@@ -20,6 +20,7 @@ const CHUNK: usize = 500;
 #[derive(Debug, Clone)]
 pub struct Telemetry {
     collection: Collection,
+    quarantine: Quarantine,
     retention: Duration,
 }
 
@@ -62,9 +63,10 @@ pub(super) fn history_index() -> IndexSpec {
 }
 
 impl Telemetry {
-    pub(super) fn new(collection: Collection, retention: Duration) -> Self {
+    pub(super) fn new(collection: Collection, quarantine: Quarantine, retention: Duration) -> Self {
         Self {
             collection,
+            quarantine,
             retention,
         }
     }
@@ -120,6 +122,11 @@ impl Telemetry {
             "FOR d IN @@telemetry FILTER d.queue_id == @queue_id",
             queue_id,
         );
+        // Numbers only: an event without its position has no place in the list.
+        query = query
+            .then("FILTER d.partition >= @zero AND d.offset >= @zero AND d.offset <= @largest")
+            .bind("zero", 0)
+            .bind("largest", i64::MAX);
         query = match after {
             None => query,
             Some(Cursor::Event { partition, offset }) => query
@@ -133,16 +140,21 @@ impl Telemetry {
             .then("LIMIT @page_rows RETURN d");
         let database = self.collection.database();
         let page = database
-            .page::<Document<StoredEvent>>("reading events", query, size)
+            .page::<Box<RawValue>>("reading events", query, size)
             .await?;
         let next = match page.rows.last() {
-            Some(last) if page.has_more => Some(Cursor::Event {
-                partition: last.content.partition,
-                offset: last.content.offset,
-            }),
+            Some(last) if page.has_more => Some(position(last)?),
             _ => None,
         };
-        let rows = page.rows.into_iter().map(|row| row.content);
+        let read = |row: &RawValue| {
+            let read = Document::<StoredEvent>::read(row);
+            self.quarantine.readable(&self.collection, read)
+        };
+        let rows = page
+            .rows
+            .iter()
+            .filter_map(|row| read(row))
+            .map(|row| row.content);
         Ok(Page {
             rows: rows.collect(),
             next,
@@ -169,6 +181,21 @@ impl Telemetry {
             .bind("@telemetry", self.collection.name())
             .bind("queue_id", queue_id.as_str())
     }
+}
+
+/// Where a row stands in the list, also of an event that can't be read.
+fn position(row: &RawValue) -> Result<Cursor, StoreError> {
+    #[derive(Deserialize)]
+    struct Listed {
+        partition: i32,
+        offset: i64,
+    }
+    let listed: Listed = serde_json::from_str(row.get())
+        .map_err(|error| StoreError::Unreadable(format!("an event of the list: {error}")))?;
+    Ok(Cursor::Event {
+        partition: listed.partition,
+        offset: listed.offset,
+    })
 }
 
 fn key(event: &NewEvent) -> String {

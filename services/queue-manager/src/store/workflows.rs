@@ -3,23 +3,31 @@
 //! Whoever changes a state says which revision it has read, and is told if that is no longer the last one. So of two
 //! replicas that change a state at once, one does, and the other decides anew on what it then reads.
 
+mod query;
+
 use std::{marker::PhantomData, time::Duration};
 
 use serde::{
-    Deserialize, Serialize,
+    Serialize,
     de::{DeserializeOwned, IgnoredAny},
 };
 use serde_json::value::RawValue;
 use streamforge_arango::{Collection, Document, IndexKind, IndexSpec, Query, Revision};
 use streamforge_utils::protocol::{QueueId, TimestampMs};
 
-use super::{Cursor, Page, StoreError};
+use super::{Cursor, Page, Quarantine, StoreError};
+pub(super) use query::returning_documents;
+use query::{listed, returning};
 
-/// Statuses that stay as they are.
-const FINAL: [&str; 3] = ["finished", "interrupted", "error"];
 /// How often [`Workflows::update`] decides anew. Two replicas and a handful of requests meet at one workflow.
 const MAX_UPDATES: u32 = 20;
-/// How long it waits before it does, times a random number from 0 to the number of tries.
+/// Unix ms of the first time that counts.
+const FIRST_TIME: i64 = 0;
+/// Unix ms that no clock shows; all that is no number sorts before or behind.
+const LAST_TIME: i64 = 1 << 52;
+/// How many workflows without a time of their making are listed.
+const MAX_UNDATED: usize = 100;
+/// How long an update waits before it decides anew, times a random number from 0 to the number of tries.
 const UPDATE_PAUSE: Duration = Duration::from_millis(5);
 
 /// What is read of a workflow: all of its document, or a part of it.
@@ -32,12 +40,13 @@ pub trait Excerpt: DeserializeOwned {
 #[derive(Debug)]
 pub struct Workflows<W> {
     collection: Collection,
+    quarantine: Quarantine,
     state: PhantomData<fn() -> W>,
 }
 
 impl<W> Clone for Workflows<W> {
     fn clone(&self) -> Self {
-        Self::new(self.collection.clone())
+        Self::new(self.collection.clone(), self.quarantine.clone())
     }
 }
 
@@ -64,43 +73,39 @@ pub struct Filter {
     pub topics_due_before: Option<TimestampMs>,
 }
 
-/// What workflows are listed by.
-#[derive(Deserialize)]
-struct Listed {
-    created_at: TimestampMs,
-    queue_id: QueueId,
+/// One of several workflows that were asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found<W> {
+    /// It is there.
+    Document(Document<W>),
+    /// It is there and can't be read; that was noted.
+    Unreadable,
+    /// It is not there.
+    Absent,
 }
 
-fn read<T: DeserializeOwned>(row: &RawValue) -> Result<T, StoreError> {
-    serde_json::from_str(row.get())
-        .map_err(|error| StoreError::Broken(format!("a workflow of the list: {error}")))
-}
-
-fn ids(rows: Vec<Document<IgnoredAny>>) -> Result<Vec<(QueueId, Revision)>, StoreError> {
-    let id = |row: Document<IgnoredAny>| match row.key.parse() {
-        Ok(queue_id) => Ok((queue_id, row.revision)),
-        Err(_) => Err(StoreError::Broken(format!("{:?} is no queue id", row.key))),
-    };
-    rows.into_iter().map(id).collect()
-}
-
-/// Ends a query: it returns these attributes, or all if there are none.
-fn returning(query: Query, attributes: &[&str]) -> Query {
-    match attributes.is_empty() {
-        true => query.then("RETURN d"),
-        false => query
-            .then("RETURN KEEP(d, @attributes)")
-            .bind("attributes", attributes),
+impl<W> Found<W> {
+    /// The document, if there is one that can be read.
+    pub fn document(self) -> Option<Document<W>> {
+        match self {
+            Self::Document(document) => Some(document),
+            Self::Unreadable | Self::Absent => None,
+        }
     }
 }
 
-/// The same, with what the server and the writer add to a document.
-pub(super) fn returning_documents<W: Excerpt>(query: Query) -> Query {
-    let added: &[&str] = match W::ATTRIBUTES.is_empty() {
-        true => &[],
-        false => &["_key", "_rev", "write_id"],
-    };
-    returning(query, &[W::ATTRIBUTES, added].concat())
+/// A row of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Row<W> {
+    /// A workflow.
+    Workflow(W),
+    /// A document that can't be read as one.
+    Unreadable {
+        /// Which.
+        queue_id: QueueId,
+        /// Why, for people.
+        what: String,
+    },
 }
 
 /// By it those are found that changed since.
@@ -131,9 +136,10 @@ pub(super) fn listing_index() -> IndexSpec {
 }
 
 impl<W> Workflows<W> {
-    pub(super) fn new(collection: Collection) -> Self {
+    pub(super) fn new(collection: Collection, quarantine: Quarantine) -> Self {
         Self {
             collection,
+            quarantine,
             state: PhantomData,
         }
     }
@@ -151,9 +157,19 @@ impl<W: Serialize + Excerpt> Workflows<W> {
     /// Reads a state, with the revision that [`Workflows::replace`] wants.
     ///
     /// # Errors
-    /// `NotFound` if there is none.
+    /// `NotFound` if there is none, `Unreadable` if the document is none of ours, or of a newer release.
     pub async fn get(&self, queue_id: &QueueId) -> Result<Document<W>, StoreError> {
-        Ok(self.collection.get(queue_id.as_str()).await?)
+        let key = queue_id.as_str();
+        let found = self.collection.get(key).await.map_err(StoreError::from);
+        if let Err(StoreError::Unreadable(what)) = &found {
+            self.note(key, what);
+        }
+        found
+    }
+
+    /// A document can't be read, or not be stored: logs and counts it, once.
+    pub(crate) fn note(&self, key: &str, what: &str) {
+        self.quarantine.note(self.collection.name(), key, what);
     }
 
     /// Puts a state in the place of the one with this revision.
@@ -170,17 +186,21 @@ impl<W: Serialize + Excerpt> Workflows<W> {
         Ok(self.collection.replace(key, revision, state).await?)
     }
 
-    /// Reads the states of several workflows at once, in the order of their ids here; None for those that are not
-    /// there.
+    /// Reads the states of several workflows at once, in the order of their ids here.
     ///
     /// # Errors
     /// If the database did not answer until the deadline.
-    pub async fn get_many(
-        &self,
-        queue_ids: &[&QueueId],
-    ) -> Result<Vec<Option<Document<W>>>, StoreError> {
+    pub async fn get_many(&self, queue_ids: &[&QueueId]) -> Result<Vec<Found<W>>, StoreError> {
         let keys: Vec<&str> = queue_ids.iter().map(|id| id.as_str()).collect();
-        Ok(self.collection.get_many(&keys).await?)
+        let found = self.collection.get_many(&keys).await?.into_iter();
+        let found = found.map(|found| match found {
+            None => Found::Absent,
+            Some(read) => self
+                .quarantine
+                .readable(&self.collection, read)
+                .map_or(Found::Unreadable, Found::Document),
+        });
+        Ok(found.collect())
     }
 
     /// As [`Workflows::replace`], for several workflows at once: says of each, in order, what became of it.
@@ -258,7 +278,8 @@ impl<W: Serialize + Excerpt> Workflows<W> {
         Ok(self.collection.remove(key, Some(revision)).await?)
     }
 
-    /// A page of workflows, newest first, behind the one that `after` names.
+    /// A page of workflows, newest first, behind the one that `after` names. The first page of all also has those
+    /// whose `created_at` is no time, at most [`MAX_UNDATED`], so they have no place in the order.
     ///
     /// # Errors
     /// `BadCursor` if `after` is one of another list.
@@ -267,36 +288,72 @@ impl<W: Serialize + Excerpt> Workflows<W> {
         filter: &Filter,
         after: Option<&Cursor>,
         size: usize,
-    ) -> Result<Page<W>, StoreError> {
+    ) -> Result<Page<Row<W>>, StoreError> {
         let query = self.listing(filter, after)?.then("LIMIT @page_rows");
-        let query = returning(query, W::ATTRIBUTES);
+        let query = returning_documents::<W>(query);
         let page = self
             .collection
             .database()
             .page::<Box<RawValue>>("listing workflows", query, size)
             .await?;
         let next = match page.rows.last() {
-            Some(last) if page.has_more => {
-                let last: Listed = read(last)?;
-                Some(Cursor::Workflow {
-                    created_at: last.created_at,
-                    queue_id: last.queue_id,
-                })
-            }
+            Some(last) if page.has_more => listed(last),
             _ => None,
         };
-        let rows: Result<Vec<W>, StoreError> = page.rows.iter().map(|row| read(row)).collect();
-        Ok(Page { rows: rows?, next })
+        let undated = match after {
+            None if *filter == Filter::default() => self.undated().await?,
+            _ => Vec::new(),
+        };
+        let rows = undated.iter().chain(&page.rows);
+        let rows = rows.filter_map(|row| self.row(row)).collect();
+        Ok(Page { rows, next })
     }
 
-    /// All workflows that pass the filter, with their revisions, newest first: for who looks after them.
+    fn row(&self, row: &RawValue) -> Option<Row<W>> {
+        match Document::<W>::read(row) {
+            Ok(document) => Some(Row::Workflow(document.content)),
+            Err(unreadable) => {
+                self.note(&unreadable.key, &unreadable.what);
+                // What has no queue id as its key can't be asked for either.
+                let queue_id = unreadable.key.parse().ok()?;
+                Some(Row::Unreadable {
+                    queue_id,
+                    what: unreadable.what,
+                })
+            }
+        }
+    }
+
+    /// What sorts before or behind all times: nothing, texts, lists.
+    async fn undated(&self) -> Result<Vec<Box<RawValue>>, StoreError> {
+        const BEFORE: &str = "FOR d IN @@workflows FILTER d.created_at < @bound LIMIT @page_rows";
+        const BEHIND: &str = "FOR d IN @@workflows FILTER d.created_at > @bound LIMIT @page_rows";
+        let mut rows = Vec::new();
+        for (text, bound) in [(BEFORE, FIRST_TIME), (BEHIND, LAST_TIME)] {
+            let query = Query::new(text)
+                .bind("@workflows", self.collection.name())
+                .bind("bound", bound);
+            let query = returning_documents::<W>(query);
+            let database = self.collection.database();
+            let page = database.page("listing workflows", query, MAX_UNDATED);
+            rows.extend(page.await?.rows);
+        }
+        Ok(rows)
+    }
+
+    /// All workflows that pass the filter and can be read, with their revisions, newest first: for who looks after them.
     ///
     /// # Errors
     /// If the database did not answer until the deadline.
     pub async fn all(&self, filter: &Filter) -> Result<Vec<Document<W>>, StoreError> {
-        let query = returning_documents::<W>(self.listing(filter, None)?);
+        let query = returning_documents::<W>(self.sorted(filter)?);
         let database = self.collection.database();
-        Ok(database.rows("reading workflows", &query).await?)
+        let rows: Vec<Box<RawValue>> = database.rows("reading workflows", &query).await?;
+        let read = |row: &RawValue| {
+            let read = Document::read(row);
+            self.quarantine.readable(&self.collection, read)
+        };
+        Ok(rows.iter().filter_map(|row| read(row)).collect())
     }
 
     /// The ids and revisions of all workflows that pass the filter, newest first.
@@ -304,9 +361,9 @@ impl<W: Serialize + Excerpt> Workflows<W> {
     /// # Errors
     /// If the database did not answer until the deadline.
     pub async fn revisions(&self, filter: &Filter) -> Result<Vec<(QueueId, Revision)>, StoreError> {
-        let query = returning(self.listing(filter, None)?, &["_key", "_rev"]);
+        let query = returning(self.sorted(filter)?, &["_key", "_rev"]);
         let database = self.collection.database();
-        ids(database.rows("looking for workflows", &query).await?)
+        Ok(self.ids(database.rows("looking for workflows", &query).await?))
     }
 
     /// The same of the `count` that ended first, and whether there are more.
@@ -323,75 +380,18 @@ impl<W: Serialize + Excerpt> Workflows<W> {
         let query = returning(query, &["_key", "_rev"]);
         let database = self.collection.database();
         let page = database.page("looking for workflows", query, count).await?;
-        Ok((ids(page.rows)?, page.has_more))
+        Ok((self.ids(page.rows), page.has_more))
     }
 
-    fn listing(&self, filter: &Filter, after: Option<&Cursor>) -> Result<Query, StoreError> {
-        let query = self.filtered(filter, after)?;
-        Ok(query.then("SORT d.created_at DESC, d.queue_id DESC"))
-    }
-
-    fn filtered(&self, filter: &Filter, after: Option<&Cursor>) -> Result<Query, StoreError> {
-        let mut query =
-            Query::new("FOR d IN @@workflows").bind("@workflows", self.collection.name());
-        if let Some(from) = filter.created_from {
-            query = query
-                .then("FILTER d.created_at >= @from")
-                .bind("from", from.as_millis());
-        }
-        if let Some(before) = filter.created_before {
-            query = query
-                .then("FILTER d.created_at < @before")
-                .bind("before", before.as_millis());
-        }
-        if !filter.statuses.is_empty() {
-            query = query
-                .then("FILTER d.status IN @statuses")
-                .bind("statuses", filter.statuses.clone());
-        }
-        if let Some(from) = filter.updated_from {
-            query = query
-                .then("FILTER d.updated_at >= @updated")
-                .bind("updated", from.as_millis());
-        }
-        if let Some(before) = filter.topics_due_before {
-            query = query
-                .then("FILTER d.has_topics_to_delete == @yes AND d.ended_at < @ended")
-                .bind("ended", before.as_millis())
-                .bind("yes", true);
-        }
-        if filter.to_remove {
-            query = query
-                .then("FILTER d.removal != @nothing")
-                .bind("nothing", serde_json::Value::Null);
-        }
-        if filter.unfinished_only {
-            query = query
-                .then("FILTER d.status NOT IN @final")
-                .bind("final", FINAL.to_vec());
-        }
-        if let Some(symbol) = &filter.symbol {
-            query = query
-                .then("FILTER d.symbol == @symbol")
-                .bind("symbol", symbol.as_str());
-        }
-        if let Some(kind) = &filter.kind {
-            query = query
-                .then("FILTER d.type == @type")
-                .bind("type", kind.as_str());
-        }
-        query = match after {
-            None => query,
-            Some(Cursor::Workflow {
-                created_at,
-                queue_id,
-            }) => query
-                // The first half is what an index can be read by.
-                .then("FILTER d.created_at <= @last AND (d.created_at < @last OR d.queue_id < @last_id)")
-                .bind("last", created_at.as_millis())
-                .bind("last_id", queue_id.as_str()),
-            Some(Cursor::Event { .. }) => return Err(StoreError::BadCursor),
+    /// A key that is no queue id is noted, and left out.
+    fn ids(&self, rows: Vec<Document<IgnoredAny>>) -> Vec<(QueueId, Revision)> {
+        let id = |row: Document<IgnoredAny>| match row.key.parse() {
+            Ok(queue_id) => Some((queue_id, row.revision)),
+            Err(_) => {
+                self.note(&row.key, "its key is no queue id");
+                None
+            }
         };
-        Ok(query)
+        rows.into_iter().filter_map(id).collect()
     }
 }

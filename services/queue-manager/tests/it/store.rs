@@ -3,12 +3,14 @@
 mod changes;
 mod idempotency;
 mod lease;
+mod migration;
+mod quarantine;
 mod telemetry;
 mod workflows;
 
 use std::{sync::Arc, time::Duration};
 
-use queue_manager::store::Store;
+use queue_manager::store::{LeaseTimes, Store};
 use secrecy::SecretString;
 use streamforge_arango::{ArangoConfig, AuthMode, Database, Retry, Session};
 use streamforge_devstack::arango::ArangoServer;
@@ -28,6 +30,13 @@ async fn server() -> ArangoServer {
 
 /// A replica's store, with a session of its own.
 async fn replica(server: &ArangoServer) -> Store {
+    let store = Store::new(database(server));
+    store.prepare(LeaseTimes::default()).await.unwrap();
+    store
+}
+
+/// A replica's way to the database.
+fn database(server: &ArangoServer) -> Database {
     let config = ArangoConfig {
         url: server.url().parse().unwrap(),
         database: DATABASE.to_owned(),
@@ -38,10 +47,7 @@ async fn replica(server: &ArangoServer) -> Store {
     };
     let deadline = Duration::from_secs(20);
     let session = Arc::new(Session::new(&config, deadline).unwrap());
-    let database = Database::new(session, Arc::new(Retry::new(deadline)), DATABASE);
-    let store = Store::new(database);
-    store.prepare().await.unwrap();
-    store
+    Database::new(session, Arc::new(Retry::new(deadline)), DATABASE)
 }
 
 fn queue_id(number: usize) -> QueueId {

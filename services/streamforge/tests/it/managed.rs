@@ -8,6 +8,7 @@ mod frozen;
 mod killed;
 mod manager;
 mod replicas;
+mod spoiled;
 mod stopped;
 mod storms;
 mod turns;

@@ -22,7 +22,7 @@ use queue_manager::{
     routes::{Api, router, routers},
     service::{Parts, Service},
     state::Workflow,
-    store::Store,
+    store::{LeaseTimes, Store},
     symbols::Symbols,
 };
 use reqwest::{Method, RequestBuilder, header::HeaderMap};
@@ -220,7 +220,7 @@ impl Rig {
         let exchange = exchange.start().await.unwrap();
         // A deadline that suits a test may be too short for the making of collections.
         let made = Store::new(database(&arango, Duration::from_secs(20)));
-        made.prepare().await.unwrap();
+        made.prepare(LeaseTimes::default()).await.unwrap();
         let store = Store::new(database(&arango, settings.store_deadline));
         let logs = Arc::new(Logs::default());
         let (nudge, changed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
@@ -325,7 +325,7 @@ impl Rig {
     pub(super) async fn forget_answers(&self) {
         let database = database(&self.arango, Duration::from_secs(20));
         let query = Query::new("FOR d IN @@answers REMOVE d IN @@answers");
-        let query = query.bind("@answers", "idempotency");
+        let query = query.bind("@answers", "streamforge-idempotency");
         database
             .execute("forgetting answers", &query)
             .await

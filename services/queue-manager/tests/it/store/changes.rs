@@ -40,13 +40,13 @@ async fn every_write_of_every_replica_is_found_behind_a_mark() {
     let changes = one.changes::<State>();
     let (mut mark, mut found) = (begin.clone(), BTreeMap::new());
     loop {
-        let (rows, has_more) = changes.since(&mark, 3).await.unwrap();
+        let (rows, next) = changes.since(&mark, 3).await.unwrap();
         for row in rows {
             mark = Mark::of(&row).unwrap();
             let state = row.content;
             assert_eq!(found.insert(state.queue_id, state.writes), None);
         }
-        if !has_more {
+        if next.is_none() {
             break;
         }
     }

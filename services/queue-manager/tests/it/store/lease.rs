@@ -148,6 +148,6 @@ async fn of_several_replicas_one_holds_it_at_a_time_with_a_token_that_grows() {
         tokens.is_sorted_by(|left, right| left < right),
         "{tokens:?}"
     );
-    let document = &server.documents(DATABASE, "lease").unwrap()["reconciler"];
+    let document = &server.documents(DATABASE, "streamforge-lease").unwrap()["reconciler"];
     assert_eq!(document["holder"], "three");
 }

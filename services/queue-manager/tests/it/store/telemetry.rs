@@ -49,7 +49,10 @@ async fn an_event_that_comes_again_is_stored_once() {
     let again = two.insert(&events[600..], later).await.unwrap();
     assert!(again.is_empty());
     assert_eq!(
-        server.documents(DATABASE, "telemetry").unwrap().len(),
+        server
+            .documents(DATABASE, "streamforge-telemetry")
+            .unwrap()
+            .len(),
         1_200
     );
     let last = Cursor::Event {

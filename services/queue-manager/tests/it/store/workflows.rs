@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use queue_manager::store::{Cursor, Excerpt, Filter, StoreError, Workflows};
+use queue_manager::store::{Cursor, Excerpt, Filter, Found, Row, StoreError, Workflows};
 use serde::{Deserialize, Serialize};
 use streamforge_devstack::arango::Fault;
 use streamforge_utils::protocol::{QueueId, TimestampMs};
@@ -14,16 +14,16 @@ use super::{NOW, queue_id, replica, server};
 
 /// What the store knows of a workflow, and something that it does not know.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct State {
-    queue_id: QueueId,
-    symbol: String,
+pub(crate) struct State {
+    pub(crate) queue_id: QueueId,
+    pub(crate) symbol: String,
     #[serde(rename = "type")]
-    kind: String,
-    status: String,
-    created_at: TimestampMs,
+    pub(crate) kind: String,
+    pub(crate) status: String,
+    pub(crate) created_at: TimestampMs,
     /// What was done to it.
-    done: BTreeSet<String>,
-    padding: String,
+    pub(crate) done: BTreeSet<String>,
+    pub(crate) padding: String,
 }
 
 impl Excerpt for State {}
@@ -45,7 +45,7 @@ const SYMBOLS: [&str; 3] = ["BTCUSDT", "ETHUSDT", "SOLUSDT"];
 const TYPES: [&str; 2] = ["api_candles_1m", "dummy"];
 
 /// Every other one was made in the same millisecond as the one before.
-fn state(number: usize) -> State {
+pub(crate) fn state(number: usize) -> State {
     State {
         queue_id: queue_id(number),
         symbol: SYMBOLS[number % SYMBOLS.len()].to_owned(),
@@ -65,13 +65,20 @@ async fn with(count: usize, workflows: &Workflows<State>) -> Vec<State> {
     states
 }
 
+fn workflow<W: std::fmt::Debug>(row: Row<W>) -> W {
+    match row {
+        Row::Workflow(workflow) => workflow,
+        other => panic!("{other:?}"),
+    }
+}
+
 /// All pages of a list, one after the other.
 async fn pages(workflows: &Workflows<State>, filter: &Filter, size: usize) -> Vec<State> {
     let (mut rows, mut after) = (Vec::new(), None::<Cursor>);
     loop {
         let page = workflows.list(filter, after.as_ref(), size).await.unwrap();
         assert!(page.rows.len() <= size);
-        rows.extend(page.rows);
+        rows.extend(page.rows.into_iter().map(workflow));
         match page.next {
             // As a client hands it back.
             Some(next) => after = Some(next.to_string().parse().unwrap()),
@@ -91,8 +98,8 @@ async fn only_what_is_wanted_is_read() {
     assert!(page.next.is_some());
     let all = named.all(&filter).await.unwrap();
     assert_eq!(all.len(), 5);
-    let listed = page.rows.iter();
-    for row in all.iter().map(|found| &found.content).chain(listed) {
+    let listed: Vec<Named> = page.rows.into_iter().map(workflow).collect();
+    for row in all.iter().map(|found| &found.content).chain(&listed) {
         assert_eq!(row.symbol, None, "nobody asked for it");
         assert!(states.iter().any(|state| state.queue_id == row.queue_id));
     }
@@ -181,8 +188,9 @@ async fn many_states_are_read_and_replaced_at_once() {
     let mut ids: Vec<&QueueId> = states.iter().map(|state| &state.queue_id).collect();
     ids.push(&absent);
     let mut found = workflows.get_many(&ids).await.unwrap();
-    assert_eq!(found.pop(), Some(None));
-    let mut found: Vec<_> = found.into_iter().map(Option::unwrap).collect();
+    assert_eq!(found.pop(), Some(Found::Absent));
+    let found = found.into_iter().map(|found| found.document().unwrap());
+    let mut found: Vec<_> = found.collect();
     workflows
         .update(&queue_id(2), |state| state.done.insert("other".to_owned()))
         .await
@@ -314,17 +322,18 @@ async fn pages_go_on_where_they_ended_whatever_comes_and_goes() {
     let workflows = replica(&server).await.workflows::<State>();
     let states = with(10, &workflows).await;
     let filter = Filter::default();
-    let first = workflows.list(&filter, None, 4).await.unwrap();
+    let mut first = workflows.list(&filter, None, 4).await.unwrap();
     // The last one of the page goes, and a newer one comes.
-    let last = &first.rows[3];
+    let last = workflow(first.rows.pop().unwrap());
     workflows.remove(&last.queue_id).await.unwrap();
     let newer = state(11);
     workflows.insert(&newer.queue_id, &newer).await.unwrap();
     let second = workflows.list(&filter, first.next.as_ref(), 100).await;
     let second = second.unwrap();
     let expected: Vec<&State> = states[..6].iter().rev().collect();
-    assert_eq!(second.rows.iter().collect::<Vec<_>>(), expected);
     assert_eq!(second.next, None);
+    let second: Vec<State> = second.rows.into_iter().map(workflow).collect();
+    assert_eq!(second.iter().collect::<Vec<_>>(), expected);
     let of_another_list = Cursor::Event {
         partition: 0,
         offset: 0,

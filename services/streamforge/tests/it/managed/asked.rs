@@ -21,7 +21,7 @@ impl Managed {
             .await;
         self.turn_to(named);
         assert!(self.jobs().is_empty(), "{} has Jobs", named.id());
-        for collection in ["queue_state", "telemetry"] {
+        for collection in ["streamforge-queue_state", "streamforge-telemetry"] {
             let documents = self.flow.arango.documents(DATABASE, collection).unwrap();
             let of_it = documents
                 .values()

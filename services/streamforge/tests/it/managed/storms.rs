@@ -230,7 +230,7 @@ async fn storms_of_events_change_nothing_that_is_true() {
         .until_answer("it is gone", &managed.path(), is_gone)
         .await;
     managed.until_read().await;
-    for collection in ["queue_state", "telemetry"] {
+    for collection in ["streamforge-queue_state", "streamforge-telemetry"] {
         let documents = managed.flow.arango.documents(DATABASE, collection).unwrap();
         assert_eq!(documents.len(), 0, "left in {collection}");
     }
