@@ -84,8 +84,7 @@ impl Stage {
         self.sample(&usage, f64::from(self.records) / usage.wall.as_secs_f64())
     }
 
-    /// The writer of `program`, by default that of this build, that writes to the database at `url`. Each has a collection
-    /// of its own, and so a group.
+    /// Runs a writer to its end.
     pub(crate) async fn write(&self, command: Command) -> Usage {
         let usage = meter::run(command, LIMIT).await;
         assert_eq!(usage.code, Some(0), "the writer failed");
