@@ -21,7 +21,7 @@ use crate::{
     config::{self, Config, Listen},
     connections::{Bounds, Server},
     descriptors,
-    launcher::Launcher,
+    launcher::{LaunchError, Launcher},
     leading::lead,
     store::StoreError,
 };
@@ -59,9 +59,10 @@ pub async fn run(args: impl IntoIterator<Item = std::ffi::OsString>, vars: Vars)
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "{SERVICE} ends");
-            let can_pass = error
-                .downcast_ref::<StoreError>()
-                .is_none_or(StoreError::is_retryable);
+            let by_store = error.downcast_ref::<StoreError>();
+            let by_launcher = error.downcast_ref::<LaunchError>();
+            let can_pass = by_store.is_none_or(StoreError::is_retryable)
+                && !matches!(by_launcher, Some(LaunchError::Refused(_)));
             if can_pass {
                 ExitCode::FAILURE
             } else {

@@ -14,6 +14,7 @@ mod changes;
 mod cursor;
 mod error;
 mod idempotency;
+mod installation;
 mod lease;
 mod migration;
 mod quarantine;
@@ -77,6 +78,14 @@ impl Store {
     /// Why not.
     pub async fn check(&self) -> Result<(), StoreError> {
         Ok(self.database.check().await?)
+    }
+
+    /// The id of this database's installation, made at the first time.
+    ///
+    /// # Errors
+    /// The database can't be reached, or what stands there is no id.
+    pub async fn installation(&self) -> Result<String, StoreError> {
+        installation::id(&self.database.collection(LEASE)).await
     }
 
     /// The states of workflows, each a `W`.

@@ -15,10 +15,15 @@ mod watch;
 use std::{future::Future, time::Duration};
 
 use async_trait::async_trait;
-use k8s_openapi::api::{
-    authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec},
-    batch::v1::Job,
-    core::v1::Pod,
+use k8s_openapi::{
+    api::{
+        authorization::v1::{
+            ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+        },
+        batch::v1::Job,
+        core::v1::Pod,
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::{
     Api, Client, ResourceExt,
@@ -35,6 +40,8 @@ pub use self::{
 use self::{identity::Identity, watch::Watched};
 use super::{JobSpec, JobStatus, LaunchError, Launched, Launcher};
 
+/// How often it is looked whether Jobs were read.
+const CHECK_EVERY: Duration = Duration::from_millis(50);
 /// Most bytes of a log: its newest.
 const LOG_BYTES: usize = 256 * 1024;
 
@@ -84,7 +91,13 @@ impl KubernetesLauncher {
         Self {
             jobs: Api::namespaced(client.clone(), &namespace),
             pods: Api::namespaced(client.clone(), &namespace),
-            watched: Watched::start(&client, &namespace, &selector, settings.stale_after),
+            watched: Watched::start(
+                &client,
+                &namespace,
+                &selector,
+                settings.job.installation.clone(),
+                settings.stale_after,
+            ),
             client,
             namespace,
             settings,
@@ -126,6 +139,12 @@ impl KubernetesLauncher {
                 spec.name
             )));
         }
+        if let Some(other) = self.other_installation(&there.metadata) {
+            return Err(LaunchError::Taken(format!(
+                "Job {} is there and is of installation {other}",
+                spec.name
+            )));
+        }
         match Identity::read(&there.metadata) {
             Some(identity) if identity == Identity::of(spec) => Ok(Launched::AlreadyThere),
             Some(other) => Err(LaunchError::Taken(format!(
@@ -137,6 +156,48 @@ impl KubernetesLauncher {
                 spec.name
             ))),
         }
+    }
+
+    fn other_installation<'a>(&self, metadata: &'a ObjectMeta) -> Option<&'a str> {
+        identity::other_installation(metadata, self.settings.job.installation.as_deref())
+    }
+
+    /// Makes sure that the Jobs of this instance are of this installation, for as long as a request may take.
+    ///
+    /// # Errors
+    /// One is of another, which has another database; the error says what to do. An API server that does not answer is
+    /// no error: what it tells later is looked at then, and Jobs of others are never touched.
+    pub async fn check_installation(&self) -> Result<(), LaunchError> {
+        let read = async {
+            while self.watched.check().is_err() {
+                tokio::time::sleep(CHECK_EVERY).await;
+            }
+        };
+        if tokio::time::timeout(self.settings.request_timeout, read)
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                "Jobs were not read in time; it is not known whether all are of this installation"
+            );
+            return Ok(());
+        }
+        let Some((job, other)) = self.watched.of_others() else {
+            return Ok(());
+        };
+        let own = self
+            .settings
+            .job
+            .installation
+            .as_deref()
+            .unwrap_or_default();
+        let instance = &self.settings.job.instance;
+        Err(LaunchError::Refused(format!(
+            "Job {job} of instance {instance} (K8S_INSTANCE) is of installation {other}, and the database is of {own}: \
+             set another K8S_INSTANCE or another ARANGO_DB; if that installation is gone for good, delete its Jobs: \
+             kubectl delete jobs -n {} -l streamforge/installation={other}",
+            self.namespace
+        )))
     }
 
     /// The Job's pods, the last one first.
@@ -247,6 +308,7 @@ impl Launcher for KubernetesLauncher {
             None => self
                 .get(&doing, self.jobs.get_opt(name))
                 .await?
+                .filter(|job| self.other_installation(&job.metadata).is_none())
                 .and_then(|job| job.uid()),
         };
         let Some(uid) = uid else {

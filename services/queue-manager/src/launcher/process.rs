@@ -67,10 +67,23 @@ impl ProcessLauncher {
     /// tokio's runtime.
     ///
     /// # Errors
-    /// There can't be folders of Jobs.
+    /// There can't be folders of Jobs, or they are another installation's.
     pub fn new(settings: ProcessSettings) -> Result<Self, LaunchError> {
         let jobs = JobsDir::create(&settings.jobs_dir)
             .map_err(|error| failed("make", &settings.jobs_dir, &error))?;
+        if let Some(own) = &settings.installation {
+            let found = jobs
+                .installation(own)
+                .map_err(|error| failed("read the installation of", &settings.jobs_dir, &error))?;
+            if found != *own {
+                return Err(LaunchError::Refused(format!(
+                    "{} (JOBS_DIR) is of installation {found}, and the database is of {own}: set another JOBS_DIR or \
+                     another ARANGO_DB; if that installation is gone for good, end its workers and remove the file {}",
+                    settings.jobs_dir.display(),
+                    settings.jobs_dir.join(folder::INSTALLATION).display()
+                )));
+            }
+        }
         let inner = Arc::new(Inner {
             settings,
             jobs,

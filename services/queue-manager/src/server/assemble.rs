@@ -78,7 +78,7 @@ pub(super) async fn assemble(
     let store = store(config).await?;
     let quarantine = store.quarantine();
     quarantine.register(&registry).context("register metrics")?;
-    let launcher = launcher(config, vars).await?;
+    let launcher = launcher(config, vars, &store).await?;
     let (kafka, api) = (&config.kafka, &config.api);
     let topics = Topics::new(kafka, SERVICE).context("make a client of Kafka")?;
     let events_topic = config.topics.queue_events_topic.as_str().to_owned();
@@ -242,19 +242,32 @@ fn readiness(
     Readiness::new(needs)
 }
 
-async fn launcher(config: &Config, vars: &Vars) -> anyhow::Result<Arc<dyn Launcher>> {
+async fn launcher(
+    config: &Config,
+    vars: &Vars,
+    store: &Store,
+) -> anyhow::Result<Arc<dyn Launcher>> {
+    let installation = store.installation().await;
+    let installation = installation.context("read the installation id")?;
     Ok(match config.jobs.launcher {
-        LauncherKind::Process => Arc::new(process_launcher(&config.jobs, vars)?),
+        LauncherKind::Process => Arc::new(process_launcher(&config.jobs, vars, installation)?),
         LauncherKind::Kubernetes => {
             let found = kubernetes::config(None).await?;
             let client = kubernetes::client(found)?;
-            let settings = kubernetes_settings(config)?;
-            Arc::new(KubernetesLauncher::new(client, settings))
+            let mut settings = kubernetes_settings(config)?;
+            settings.job.installation = Some(installation);
+            let launcher = KubernetesLauncher::new(client, settings);
+            launcher.check_installation().await?;
+            Arc::new(launcher)
         }
     })
 }
 
-fn process_launcher(jobs: &JobsConfig, vars: &Vars) -> anyhow::Result<ProcessLauncher> {
+fn process_launcher(
+    jobs: &JobsConfig,
+    vars: &Vars,
+    installation: String,
+) -> anyhow::Result<ProcessLauncher> {
     let common = match &jobs.worker_env_file {
         Some(path) => worker_vars(path)
             .with_context(|| format!("read {} (WORKER_ENV_FILE)", path.display()))?,
@@ -266,6 +279,7 @@ fn process_launcher(jobs: &JobsConfig, vars: &Vars) -> anyhow::Result<ProcessLau
         .expect("the configuration was checked");
     // Loaders talk to the exchange, perhaps by a proxy.
     let mut settings = ProcessSettings::new(dir, common, vars, true)?;
+    settings.installation = Some(installation);
     if let Some(program) = &jobs.worker_program {
         settings.program.clone_from(program);
     }

@@ -2,6 +2,7 @@
 
 mod deletion;
 mod ending;
+mod installation;
 mod killed;
 mod rig;
 mod seen;

@@ -2,6 +2,7 @@
 
 mod changes;
 mod idempotency;
+mod installation;
 mod lease;
 mod migration;
 mod quarantine;

@@ -16,6 +16,8 @@ const QUEUE_ID: &str = "streamforge/queue-id";
 const RUN: &str = "streamforge/run";
 const ATTEMPT: &str = "streamforge/attempt";
 const TELEMETRY_ID: &str = "streamforge/telemetry-id";
+/// Which installation made it: its database has the same id.
+const INSTALLATION: &str = "streamforge/installation";
 const TARGET: &str = "app.kubernetes.io/name";
 
 /// What labels and annotations of ours begin with: operators can't set these.
@@ -84,6 +86,21 @@ impl Identity {
 pub(super) fn target(metadata: &ObjectMeta) -> Option<&str> {
     let labels = metadata.labels.as_ref()?;
     labels.get(TARGET).map(String::as_str)
+}
+
+/// The installation that a Job or pod is of, if it is another one than `own`. Those of older releases do not say.
+pub(super) fn other_installation<'a>(
+    metadata: &'a ObjectMeta,
+    own: Option<&str>,
+) -> Option<&'a str> {
+    let found = metadata.labels.as_ref()?.get(INSTALLATION)?;
+    own.is_some_and(|own| own != found)
+        .then_some(found.as_str())
+}
+
+/// The label that says of which installation a Job is.
+pub(super) fn installation_label(own: Option<&str>) -> Option<(String, String)> {
+    own.map(|own| (INSTALLATION.to_owned(), own.to_owned()))
 }
 
 /// Labels of a Job and its pods.

@@ -23,7 +23,7 @@ use k8s_openapi::{
 };
 
 use super::{
-    identity::{Identity, labels},
+    identity::{Identity, installation_label, labels},
     overrides::{Additions, Overrides},
 };
 use crate::launcher::JobSpec;
@@ -51,6 +51,8 @@ const SHORTEST_TERMINATION: Duration = Duration::from_secs(30);
 pub struct JobSettings {
     /// Tells installations in one namespace apart: label `app.kubernetes.io/instance`, by which Jobs are found again.
     pub instance: String,
+    /// The id of the installation, of which its database has the same. Jobs of others are not touched.
+    pub installation: Option<String>,
     /// The queue of Kueue that admits the Jobs: label `kueue.x-k8s.io/queue-name` of each, and not of its pods.
     pub queue_name: Option<String>,
     /// ConfigMaps whose keys become variables of every worker: brokers, URLs.
@@ -75,6 +77,7 @@ impl Default for JobSettings {
     fn default() -> Self {
         Self {
             instance: "streamforge".to_owned(),
+            installation: None,
             queue_name: None,
             config_maps: Vec::new(),
             secrets: Vec::new(),
@@ -101,6 +104,7 @@ pub struct SecretKey {
 pub fn job(spec: &JobSpec, settings: &JobSettings) -> Job {
     let additions = settings.overrides.for_target(&spec.target);
     let mut labels = labels(spec, &settings.instance);
+    labels.extend(installation_label(settings.installation.as_deref()));
     labels.extend(additions.labels.clone());
     let mut annotations = Identity::of(spec).annotations();
     annotations.extend(additions.annotations.clone());

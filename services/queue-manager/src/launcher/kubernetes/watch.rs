@@ -16,6 +16,7 @@ use futures::StreamExt;
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{batch::v1::Job, core::v1::Pod},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -29,7 +30,10 @@ use streamforge_utils::protocol::TimestampMs;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{identity::Identity, refusal, status};
+use super::{
+    identity::{self, Identity},
+    refusal, status,
+};
 use crate::launcher::{JobStatus, LaunchError};
 
 /// A watch is asked for anew after this: one whose connection died is noticed by then.
@@ -46,6 +50,7 @@ pub(super) struct Watched {
     shared: Arc<Shared>,
     /// What was seen of Jobs before.
     memory: Mutex<status::Memory>,
+    installation: Option<String>,
     stale_after: Duration,
     _tasks: [AbortOnDropHandle<()>; 2],
 }
@@ -76,6 +81,7 @@ impl Watched {
         client: &Client,
         namespace: &str,
         selector: &str,
+        installation: Option<String>,
         stale_after: Duration,
     ) -> Self {
         let shared = Arc::new(Shared {
@@ -90,6 +96,7 @@ impl Watched {
             jobs: job_writer.as_reader(),
             pods: pod_writer.as_reader(),
             memory: Mutex::default(),
+            installation,
             stale_after,
             _tasks: [
                 AbortOnDropHandle::new(tokio::spawn(follow(
@@ -116,12 +123,23 @@ impl Watched {
         self.check()?;
         let mut jobs = self.jobs.state();
         jobs.extend(self.made_and_unheard(&jobs));
-        Ok(status::join(
-            &jobs,
-            &self.pods.state(),
-            &mut lock(&self.memory),
-            now,
-        ))
+        let mut pods = self.pods.state();
+        jobs.retain(|job| self.other(&job.metadata).is_none());
+        pods.retain(|pod| self.other(&pod.metadata).is_none());
+        Ok(status::join(&jobs, &pods, &mut lock(&self.memory), now))
+    }
+
+    fn other<'a>(&self, metadata: &'a ObjectMeta) -> Option<&'a str> {
+        identity::other_installation(metadata, self.installation.as_deref())
+    }
+
+    /// A Job of another installation, and which that is.
+    pub(super) fn of_others(&self) -> Option<(String, String)> {
+        let jobs = self.jobs.state();
+        jobs.iter().find_map(|job| {
+            let other = self.other(&job.metadata)?;
+            Some((job.name_any(), other.to_owned()))
+        })
     }
 
     /// What is known may be relied on.
@@ -163,7 +181,11 @@ impl Watched {
         let mut made = made.values().map(|(job, _)| job);
         made.find(|job| job.name_any() == name)
             .and_then(ResourceExt::uid)
-            .or_else(|| self.jobs.find(|job| job.name_any() == name)?.uid())
+            .or_else(|| {
+                let is_it =
+                    |job: &Job| job.name_any() == name && self.other(&job.metadata).is_none();
+                self.jobs.find(is_it)?.uid()
+            })
     }
 
     /// A pod that still runs although the Job of this name that made it is gone.

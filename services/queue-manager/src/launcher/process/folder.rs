@@ -23,6 +23,8 @@ use crate::launcher::JobStatus;
 const UNFINISHED: &str = ".new-";
 const GONE: &str = ".gone-";
 const LOCK: &str = ".lock";
+/// Has the id of the installation that the Jobs are of.
+pub(super) const INSTALLATION: &str = ".installation";
 /// A folder that is older and not in place was left by a launcher that was killed.
 const UNFINISHED_LIMIT: Duration = Duration::from_secs(600);
 
@@ -228,6 +230,24 @@ impl JobsDir {
     /// Keeps all others from changing which folders there are, while the file is open.
     pub(super) fn lock(&self) -> io::Result<File> {
         family::lock(&self.0.join(LOCK))
+    }
+
+    /// The installation that the Jobs are of: what stands there, else `own` from now on, as of an older release's folder.
+    ///
+    /// # Errors
+    /// It can't be read or written.
+    pub(super) fn installation(&self, own: &str) -> io::Result<String> {
+        let _lock = self.lock()?;
+        let path = self.0.join(INSTALLATION);
+        match fs::read_to_string(&path) {
+            Ok(found) if !found.trim().is_empty() => return Ok(found.trim().to_owned()),
+            // Torn by a crash while it was made.
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        fs::write(&path, format!("{own}\n"))?;
+        Ok(own.to_owned())
     }
 
     /// The names of all Jobs.

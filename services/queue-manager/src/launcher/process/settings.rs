@@ -26,6 +26,8 @@ const DEFAULT_LOG_LIMIT_BYTES: u64 = 16 * 1024 * 1024;
 pub struct ProcessSettings {
     /// Where each Job has its folder. On a local disk: locks on it tell what is alive.
     pub jobs_dir: PathBuf,
+    /// The installation that it is of; None takes any.
+    pub installation: Option<String>,
     /// The `queue-manager` that is run as `shim`.
     pub shim: PathBuf,
     /// The program of all workers.
@@ -56,6 +58,7 @@ impl ProcessSettings {
         let shim = std::env::current_exe()?;
         Ok(Self {
             jobs_dir: std::path::absolute(jobs_dir)?,
+            installation: None,
             program: shim.with_file_name("streamforge"),
             shim,
             args: vec!["worker".to_owned(), "{target}".to_owned()],
@@ -118,6 +121,7 @@ impl fmt::Debug for ProcessSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProcessSettings")
             .field("jobs_dir", &self.jobs_dir)
+            .field("installation", &self.installation)
             .field("shim", &self.shim)
             .field("program", &self.program)
             .field("args", &self.args)

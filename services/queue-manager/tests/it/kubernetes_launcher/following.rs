@@ -294,3 +294,56 @@ async fn a_job_that_waits_for_its_queue_blames_no_node() {
     server.resume(LOADER);
     until_job(&launcher, |job| job.alive == 1 && job.trouble.is_none()).await;
 }
+
+#[tokio::test]
+async fn jobs_of_another_installation_are_neither_seen_nor_touched() {
+    let server = ApiServer::start().await.unwrap();
+    let of = |id: &str| {
+        let mut settings = KubernetesSettings::default();
+        settings.job.installation = Some(id.repeat(32));
+        launcher_with(&server, settings)
+    };
+    let (ours, theirs) = (of("a"), of("b"));
+    assert_eq!(ours.check_installation().await, Ok(()));
+    assert_eq!(ours.launch(&spec()).await, Ok(Launched::New));
+    until_job(&ours, |job| job.alive == 1).await;
+    server.pod(LOADER).runs();
+    // The same name, in the same instance of the same namespace.
+    until(&theirs, |_| true).await;
+    let refused = async {
+        loop {
+            if let Err(error) = theirs.check_installation().await {
+                return error;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let error = tokio::time::timeout(super::PATIENCE, refused)
+        .await
+        .unwrap();
+    assert!(matches!(error, LaunchError::Refused(_)), "{error:?}");
+    let said = error.to_string();
+    for word in [
+        LOADER,
+        "K8S_INSTANCE",
+        &"a".repeat(32),
+        "kubectl delete jobs",
+    ] {
+        assert!(said.contains(word), "{said}");
+    }
+    assert_eq!(theirs.jobs().await, Ok(Vec::new()));
+    theirs.delete(LOADER).await.unwrap();
+    let taken = theirs.launch(&spec()).await.unwrap_err();
+    assert!(matches!(taken, LaunchError::Taken(_)), "{taken:?}");
+    let job = until_job(&ours, |job| job.phase == JobPhase::Running).await;
+    assert!(!job.is_deleting);
+    // What an older release made is adopted.
+    let old = launcher(&server);
+    let name = format!("{LOADER}-old");
+    let older = JobSpec {
+        name: name.clone(),
+        ..spec()
+    };
+    old.launch(&older).await.unwrap();
+    until(&ours, |jobs| jobs.iter().any(|job| job.name == name)).await;
+}
