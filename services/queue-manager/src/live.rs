@@ -5,6 +5,7 @@
 //! between; who listens to all and is too slow is cut off, and gets everything anew when it comes back.
 
 mod listener;
+mod shares;
 
 use std::{
     collections::HashMap,
@@ -27,7 +28,9 @@ use crate::{
     store::{Changes, Filter, Found, Mark, Store, StoreError, Workflows},
     view::QueueSummary,
 };
+use listener::Listened;
 pub use listener::{Listener, Over};
+use shares::{Seat, Shares};
 
 /// How often it looks, at least.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -41,8 +44,8 @@ const ROWS: usize = 500;
 const LAG: usize = 2_048;
 /// Workflows of a snapshot of all.
 const SNAPSHOT: usize = 1_000;
-/// Most listeners of one replica.
-const MOST_LISTENERS: usize = 512;
+/// Most workflows that one listener names.
+pub const MOST_NAMED: usize = 100;
 
 /// What a listener is told.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -93,15 +96,16 @@ pub struct Hub {
     watched: Mutex<HashMap<QueueId, Watched>>,
     all: broadcast::Sender<Message>,
     changed: Arc<Notify>,
-    listeners: IntGauge,
+    shares: Shares,
     stopping: CancellationToken,
 }
 
 impl Hub {
     /// Over this store. It tells of nothing before [`Hub::run`] runs. `changed` says that it is worth a look, `stopping`
-    /// ends all listening.
+    /// ends all listening; `most` may listen at a time, and `listeners` shows how many do.
     pub fn new(
         store: &Store,
+        most: usize,
         listeners: IntGauge,
         changed: Arc<Notify>,
         stopping: CancellationToken,
@@ -113,55 +117,70 @@ impl Hub {
             watched: Mutex::default(),
             all: broadcast::Sender::new(LAG),
             changed,
-            listeners,
+            shares: Shares::new(most, listeners),
             stopping,
         }
     }
 
-    /// Listens to one workflow.
+    /// Listens to these workflows, for who has the token of this name. Of several, those that are not there are told as
+    /// deleted.
     ///
     /// # Errors
-    /// There is none of this id, too many listen, or the store is away.
-    pub async fn listen(self: &Arc<Self>, queue_id: &QueueId) -> Result<Listener, ApiError> {
-        self.has_room()?;
+    /// The only one is not there, too many listen, or the store is away.
+    pub async fn listen(
+        self: &Arc<Self>,
+        ids: &[QueueId],
+        token: &str,
+    ) -> Result<Listener, ApiError> {
+        let seat = self.seat(token)?;
         // First this, then the look: what is stored in between is told. It may repeat what the snapshot says.
-        let receiver = {
-            let mut watched = self.watched();
-            let entry = watched.entry(queue_id.clone());
-            let new = || Watched {
-                revision: None,
-                last: watch::Sender::new(None),
-            };
-            entry.or_insert_with(new).last.subscribe()
-        };
-        let found = match self.workflows.get(queue_id).await {
-            Ok(found) => Ok(found),
-            Err(StoreError::NotFound(_)) => return Err(ApiError::NoQueue(queue_id.clone())),
-            Err(StoreError::Unreadable(what)) => Err(what),
-            Err(error) => return Err(of_store(error)),
-        };
-        if let (Ok(found), Some(it)) = (&found, self.watched().get_mut(queue_id)) {
-            it.revision.get_or_insert(found.revision.clone());
+        let listened: Vec<Listened> = ids.iter().map(|id| self.watch(id)).collect();
+        let mut queues = Vec::new();
+        for id in ids {
+            match self.workflows.get(id).await {
+                Ok(found) => {
+                    if let Some(it) = self.watched().get_mut(id) {
+                        it.revision.get_or_insert(found.revision);
+                    }
+                    queues.push(found.content);
+                }
+                Err(StoreError::Unreadable(what)) => {
+                    queues.push(Workflow::unreadable(id, &what));
+                }
+                Err(StoreError::NotFound(_)) if ids.len() == 1 => {
+                    return Err(ApiError::NoQueue(id.clone()));
+                }
+                // The next look does not find it either, and says so.
+                Err(StoreError::NotFound(_)) => {}
+                Err(error) => return Err(of_store(error)),
+            }
         }
-        let snapshot = said(&Told::Snapshot {
-            queues: vec![match found {
-                Ok(found) => found.content,
-                Err(what) => Workflow::unreadable(queue_id, &what),
-            }],
-            more: false,
-        });
-        let gone = said(&Told::<Workflow>::Deleted {
-            queue_id: queue_id.clone(),
-        });
-        Ok(Listener::to_one(self, snapshot, receiver, gone))
+        let more = false;
+        let snapshot = said(&Told::Snapshot { queues, more });
+        Ok(Listener::to_some(self, seat, snapshot, listened))
     }
 
-    /// Listens to all workflows.
+    fn watch(&self, queue_id: &QueueId) -> Listened {
+        let mut watched = self.watched();
+        let entry = watched.entry(queue_id.clone());
+        let new = || Watched {
+            revision: None,
+            last: watch::Sender::new(None),
+        };
+        Listened {
+            receiver: entry.or_insert_with(new).last.subscribe(),
+            gone: said(&Told::<Workflow>::Deleted {
+                queue_id: queue_id.clone(),
+            }),
+        }
+    }
+
+    /// Listens to all workflows, for who has the token of this name.
     ///
     /// # Errors
     /// Too many listen, or the store is away.
-    pub async fn listen_to_all(self: &Arc<Self>) -> Result<Listener, ApiError> {
-        self.has_room()?;
+    pub async fn listen_to_all(self: &Arc<Self>, token: &str) -> Result<Listener, ApiError> {
+        let seat = self.seat(token)?;
         let receiver = self.all.subscribe();
         let filter = Filter {
             unfinished_only: true,
@@ -173,16 +192,11 @@ impl Hub {
             queues: page.rows.into_iter().map(QueueSummary::from).collect(),
             more: page.next.is_some(),
         });
-        Ok(Listener::to_all(self, snapshot, receiver))
+        Ok(Listener::to_all(self, seat, snapshot, receiver))
     }
 
-    fn has_room(&self) -> Result<(), ApiError> {
-        let most = i64::try_from(MOST_LISTENERS).unwrap_or(i64::MAX);
-        if self.listeners.get() < most {
-            Ok(())
-        } else {
-            Err(ApiError::Busy)
-        }
+    fn seat(&self, token: &str) -> Result<Seat, ApiError> {
+        self.shares.seat(token).ok_or(ApiError::Busy)
     }
 
     fn watched(&self) -> MutexGuard<'_, HashMap<QueueId, Watched>> {

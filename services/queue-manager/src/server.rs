@@ -20,12 +20,11 @@ use crate::{
     SERVICE,
     config::{self, Config, Listen},
     connections::{Bounds, Server},
-    descriptors,
     launcher::{LaunchError, Launcher},
     leading::lead,
     store::StoreError,
 };
-use assemble::{Assembled, usize_of};
+use assemble::Assembled;
 
 /// How long Jobs that end with it may take, which is more than a worker's own grace.
 const JOBS_END_WITHIN: Duration = Duration::from_secs(40);
@@ -90,6 +89,7 @@ async fn serve(config: &Config, vars: &Vars) -> anyhow::Result<()> {
         lease,
         router,
         health,
+        bounds,
         connections,
         hub,
         readiness,
@@ -109,10 +109,6 @@ async fn serve(config: &Config, vars: &Vars) -> anyhow::Result<()> {
     });
     readiness.set_started();
     tracing::info!(address = %listener.local_addr()?, "Serving the API");
-    let bounds = Bounds::of(descriptors::connections(
-        usize_of(config.api.api_max_connections.get()),
-        usize_of(config.api.api_max_in_flight.get()),
-    ));
     let server = Server::new(listener, router, bounds, connections);
     let served = tokio::spawn(server.run(token.clone()));
     if let (Some(listener), Some(router)) = (health_listener, health) {

@@ -14,6 +14,7 @@ mod logs;
 mod place;
 mod resolve;
 mod screen;
+mod shared;
 mod show;
 mod start;
 mod table;

@@ -2,14 +2,14 @@
 
 use std::{pin::Pin, sync::Arc};
 
+use futures::future::select_all;
 use tokio::sync::{
     broadcast::{self, error::RecvError},
     watch,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Hub, Message};
-use crate::metrics::Counted;
+use super::{Hub, Message, shares::Seat};
 
 /// Why nothing more comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,14 +22,19 @@ pub enum Over {
     TooSlow,
     /// It may no longer listen.
     Revoked,
+    /// Its token has more streams than its share, and another one needs the place.
+    Displaced,
+}
+
+/// One workflow that is listened to.
+pub(super) struct Listened {
+    pub(super) receiver: watch::Receiver<Option<Message>>,
+    /// What is said once it is gone.
+    pub(super) gone: Message,
 }
 
 enum Source {
-    One {
-        receiver: watch::Receiver<Option<Message>>,
-        /// What is said once it is gone.
-        gone: Option<Message>,
-    },
+    Some(Vec<Listened>),
     All(broadcast::Receiver<Message>),
 }
 
@@ -39,35 +44,35 @@ pub struct Listener {
     source: Source,
     stopping: CancellationToken,
     revoked: Pin<Box<dyn Future<Output = ()> + Send>>,
-    _counted: Counted,
+    seat: Seat,
 }
 
 impl Listener {
-    pub(super) fn to_one(
+    pub(super) fn to_some(
         hub: &Arc<Hub>,
+        seat: Seat,
         snapshot: Message,
-        receiver: watch::Receiver<Option<Message>>,
-        gone: Message,
+        listened: Vec<Listened>,
     ) -> Self {
-        let gone = Some(gone);
-        Self::new(hub, snapshot, Source::One { receiver, gone })
+        Self::new(hub, seat, snapshot, Source::Some(listened))
     }
 
     pub(super) fn to_all(
         hub: &Arc<Hub>,
+        seat: Seat,
         snapshot: Message,
         receiver: broadcast::Receiver<Message>,
     ) -> Self {
-        Self::new(hub, snapshot, Source::All(receiver))
+        Self::new(hub, seat, snapshot, Source::All(receiver))
     }
 
-    fn new(hub: &Arc<Hub>, snapshot: Message, source: Source) -> Self {
+    fn new(hub: &Arc<Hub>, seat: Seat, snapshot: Message, source: Source) -> Self {
         Self {
             snapshot: Some(snapshot),
             source,
             stopping: hub.stopping.clone(),
             revoked: Box::pin(std::future::pending()),
-            _counted: Counted::new(&hub.listeners),
+            seat,
         }
     }
 
@@ -89,6 +94,7 @@ impl Listener {
         let stopping = self.stopping.clone();
         tokio::select! {
             () = stopping.cancelled() => Err(Over::Stopping),
+            () = self.seat.is_needed() => Err(Over::Displaced),
             () = self.revoked.as_mut() => {
                 // A future that has come back is not to be asked again.
                 self.revoked = Box::pin(std::future::ready(()));
@@ -102,11 +108,16 @@ impl Listener {
 impl Source {
     async fn next(&mut self) -> Result<Message, Over> {
         match self {
-            Self::One { receiver, gone } => loop {
-                if receiver.changed().await.is_err() {
-                    return gone.take().ok_or(Over::Deleted);
+            Self::Some(all) => loop {
+                if all.is_empty() {
+                    return Err(Over::Deleted);
                 }
-                let last = receiver.borrow_and_update().clone();
+                let changes = all.iter_mut().map(|it| Box::pin(it.receiver.changed()));
+                let (changed, nth, _) = select_all(changes).await;
+                if changed.is_err() {
+                    return Ok(all.swap_remove(nth).gone);
+                }
+                let last = all[nth].receiver.borrow_and_update().clone();
                 if let Some(message) = last {
                     return Ok(message);
                 }
@@ -121,16 +132,19 @@ impl Source {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::shares::Shares, *};
+
+    fn gauge() -> prometheus::IntGauge {
+        prometheus::IntGauge::new("listeners", "in a test").unwrap()
+    }
 
     fn listener(source: Source, stopping: &CancellationToken) -> Listener {
-        let gauge = prometheus::IntGauge::new("listeners", "in a test").unwrap();
         Listener {
             snapshot: None,
             source,
             stopping: stopping.clone(),
             revoked: Box::pin(std::future::pending()),
-            _counted: Counted::new(&gauge),
+            seat: Shares::new(1, gauge()).seat("a test").unwrap(),
         }
     }
 
@@ -153,8 +167,11 @@ mod tests {
     async fn of_one_queue_only_the_last_state_counts() {
         let last = watch::Sender::new(None);
         let stopping = CancellationToken::new();
-        let (receiver, gone) = (last.subscribe(), Some("gone".into()));
-        let mut slow = listener(Source::One { receiver, gone }, &stopping);
+        let listened = Listened {
+            receiver: last.subscribe(),
+            gone: "gone".into(),
+        };
+        let mut slow = listener(Source::Some(vec![listened]), &stopping);
         for text in ["one", "two", "three"] {
             last.send_replace(Some(text.into()));
         }

@@ -22,11 +22,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::refusals::Refusals;
 use crate::{
-    auth::{BEARER_PROTOCOL, Pass},
+    auth::{BEARER_PROTOCOL, Caller, Pass},
     envelope::Envelope,
     error::{ApiError, ErrorDetails},
     extract::{EXPECTED_ID, Query},
-    live::{Hub, Listener, Over, Told},
+    live::{Hub, Listener, MOST_NAMED, Over, Told},
     state::Workflow,
 };
 
@@ -41,12 +41,29 @@ const MOST_BYTES_IN: usize = 4_096;
 /// Unsent bytes that are kept for a slow client; a state has a few KiB.
 const MOST_BYTES_OUT: usize = 1 << 20;
 
-async fn listen(hub: &Arc<Hub>, pass: Pass, mut query: Query) -> Result<Listener, ApiError> {
-    let queue_id: Option<QueueId> = query.parsed("queue_id", EXPECTED_ID);
+async fn listen(
+    hub: &Arc<Hub>,
+    caller: &Caller,
+    pass: Pass,
+    mut query: Query,
+) -> Result<Listener, ApiError> {
+    let mut ids: Vec<QueueId> = Vec::new();
+    for text in query.list("queue_id") {
+        match text.parse() {
+            Ok(id) if ids.contains(&id) => {}
+            Ok(id) => ids.push(id),
+            Err(_) => query.wrong("queue_id", &text, EXPECTED_ID),
+        }
+    }
+    if ids.len() > MOST_NAMED {
+        let expected = format!("at most {MOST_NAMED} of them, or none for all");
+        query.wrong("queue_id", &format!("{} ids", ids.len()), &expected);
+    }
     query.finish()?;
-    let listener = match queue_id {
-        Some(queue_id) => hub.listen(&queue_id).await,
-        None => hub.listen_to_all().await,
+    let listener = if ids.is_empty() {
+        hub.listen_to_all(&caller.name).await
+    } else {
+        hub.listen(&ids, &caller.name).await
     };
     Ok(listener?.until(pass.revoked()))
 }
@@ -54,9 +71,10 @@ async fn listen(hub: &Arc<Hub>, pass: Pass, mut query: Query) -> Result<Listener
 /// A WebSocket: what there is, then every change, each a message of JSON.
 ///
 /// Browsers, which can't set headers, offer the subprotocols `bearer` and the token. It pings every 15 s; close code 1001 means that this replica ends and another
-/// may go on, 1008 that the token was revoked, 1013 that the client was too slow.
+/// may go on, 1008 that the token was revoked, 1013 that the client was too slow,
+/// or that its token has more streams than its share.
 #[utoipa::path(get, path = "/ws/queues", tag = "live",
-    params(("queue_id" = Option<String>, Query, pattern = "^wf-[a-zA-Z0-9._-]{1,125}$", description = "Only this one, with its workers")),
+    params(("queue_id" = Option<String>, Query, description = "Only these, with their workers: up to 100 ids, with commas or one by one")),
     responses(
         (status = 101, description = "A WebSocket; each message is one of these", body = Told<Workflow>),
         (status = 404, description = "There is no such queue", body = Envelope<ErrorDetails>),
@@ -65,12 +83,13 @@ async fn listen(hub: &Arc<Hub>, pass: Pass, mut query: Query) -> Result<Listener
     ))]
 pub(super) async fn web_socket(
     State(hub): State<Arc<Hub>>,
+    Extension(caller): Extension<Caller>,
     Extension(pass): Extension<Pass>,
     query: Query,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     let upgrade = upgrade.map_err(|_| ApiError::NoUpgrade)?;
-    let listener = listen(&hub, pass, query).await?;
+    let listener = listen(&hub, &caller, pass, query).await?;
     Ok(upgrade
         .protocols([BEARER_PROTOCOL])
         .max_message_size(MOST_BYTES_IN)
@@ -119,6 +138,10 @@ fn farewell(over: Over) -> CloseFrame {
         Over::Deleted => (close_code::NORMAL, "the queue is gone"),
         Over::Stopping => (close_code::AWAY, "this server ends"),
         Over::TooSlow => (close_code::AGAIN, "too slow"),
+        Over::Displaced => (
+            close_code::AGAIN,
+            "this token has more streams than its share, and another one needs the place",
+        ),
         Over::Revoked => (close_code::POLICY, "the token was revoked"),
     };
     CloseFrame {
@@ -131,7 +154,7 @@ fn farewell(over: Over) -> CloseFrame {
 ///
 /// The name of an event is the `type` in its data.
 #[utoipa::path(get, path = "/queues/stream", tag = "live",
-    params(("queue_id" = Option<String>, Query, pattern = "^wf-[a-zA-Z0-9._-]{1,125}$", description = "Only this one, with its workers")),
+    params(("queue_id" = Option<String>, Query, description = "Only these, with their workers: up to 100 ids, with commas or one by one")),
     responses(
         (status = 200, description = "A stream; the data of each event is one of these", body = Told<Workflow>, content_type = "text/event-stream"),
         (status = 404, description = "There is no such queue", body = Envelope<ErrorDetails>),
@@ -139,10 +162,11 @@ fn farewell(over: Over) -> CloseFrame {
     ))]
 pub(super) async fn server_sent_events(
     State(hub): State<Arc<Hub>>,
+    Extension(caller): Extension<Caller>,
     Extension(pass): Extension<Pass>,
     query: Query,
 ) -> Result<Response, ApiError> {
-    let mut listener = listen(&hub, pass, query).await?;
+    let mut listener = listen(&hub, &caller, pass, query).await?;
     let events = async_stream::stream! {
         // Whatever ended it, clients come back by themselves, and get what there is.
         while let Ok(text) = listener.next().await {

@@ -20,6 +20,8 @@ use crate::{
     auth::{Access, TokenFile},
     conductor::{Conductor, ConductorMetrics, ConductorSettings},
     config::{Config, HealConfig, JobsConfig, LauncherKind},
+    connections::Bounds,
+    descriptors,
     flows::{self, Flows},
     heal::HealSettings,
     launcher::{
@@ -48,6 +50,9 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the exchange may take to say whether it has a symbol.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Most streams of one replica.
+const MOST_STREAMS: usize = 512;
+
 /// Everything, ready to run.
 pub(super) struct Assembled {
     pub(super) conductor: Conductor,
@@ -55,7 +60,9 @@ pub(super) struct Assembled {
     pub(super) router: Router,
     /// Health and metrics, if they have a listener of their own.
     pub(super) health: Option<Router>,
-    /// Shows how many connections the API has.
+    /// How many connections the API may have.
+    pub(super) bounds: Bounds,
+    /// Shows how many it has.
     pub(super) connections: IntGauge,
     pub(super) hub: Arc<Hub>,
     pub(super) readiness: Readiness,
@@ -84,6 +91,10 @@ pub(super) async fn assemble(
     let events_topic = config.topics.queue_events_topic.as_str().to_owned();
     let nudge = Arc::new(Notify::new());
     let changed = Arc::new(Notify::new());
+    let bounds = Bounds::of(descriptors::connections(
+        usize_of(api.api_max_connections.get()),
+        usize_of(api.api_max_in_flight.get()),
+    ));
     let metrics = ApiMetrics::register(&registry).context("register metrics")?;
     let conductor = Conductor {
         store: store.clone(),
@@ -104,6 +115,8 @@ pub(super) async fn assemble(
     };
     let hub = Arc::new(Hub::new(
         &store,
+        // So that streams never keep requests out.
+        (bounds.connections / 2).min(MOST_STREAMS),
         metrics.listeners.clone(),
         Arc::clone(&changed),
         stopping,
@@ -145,6 +158,7 @@ pub(super) async fn assemble(
         conductor,
         router,
         health,
+        bounds,
         connections,
         hub,
         readiness,
@@ -379,7 +393,7 @@ fn lease_times(config: &HealConfig) -> LeaseTimes {
     }
 }
 
-pub(super) fn usize_of(number: u32) -> usize {
+fn usize_of(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 

@@ -1,7 +1,7 @@
 //! What becomes of one workflow, change by change: by the stream, and while that is broken by asking each second. The
 //! place of one that waits is no change of its own, so that is asked for.
 
-use std::{pin::pin, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use tokio::{
@@ -13,6 +13,7 @@ use super::{
     api::{Told, Turn, Workflow},
     client::Client,
     failure::Failure,
+    shared::Shared,
 };
 
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -50,6 +51,7 @@ pub(super) enum News {
 /// longer than `patience`.
 pub(super) async fn feed(
     client: Client,
+    shared: Arc<Shared>,
     from: &Workflow,
     patience: Duration,
     news: mpsc::Sender<News>,
@@ -57,6 +59,7 @@ pub(super) async fn feed(
     let poller = client.with_timeout(POLL_TIMEOUT);
     let mut feed = Feed {
         id: from.queue_id.clone(),
+        shared,
         patience,
         news,
         heard_at: Instant::now(),
@@ -64,10 +67,10 @@ pub(super) async fn feed(
         waits: from.waits(),
     };
     let mut pause = FIRST_PAUSE;
-    loop {
+    'followed: loop {
         let began = Instant::now();
         if feed.listen(&poller).await.is_none() {
-            return;
+            break;
         }
         if began.elapsed() > LONGEST_PAUSE {
             pause = FIRST_PAUSE;
@@ -76,15 +79,17 @@ pub(super) async fn feed(
         pause = (pause * 2).min(LONGEST_PAUSE);
         while Instant::now() < until {
             if feed.poll(&poller).await.is_none() {
-                return;
+                break 'followed;
             }
             tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
+    feed.shared.forget(&feed.id).await;
 }
 
 struct Feed {
     id: String,
+    shared: Arc<Shared>,
     patience: Duration,
     news: mpsc::Sender<News>,
     /// When queue-manager last answered.
@@ -99,14 +104,17 @@ impl Feed {
     /// Listens until the stream breaks; None if there is nothing more to be told.
     async fn listen(&mut self, client: &Client) -> Option<()> {
         // Why there is no stream does not matter as long as asking goes on.
-        let Ok(mut stream) = client.listen(&self.id).await else {
+        let Ok(mut heard) = self.shared.hear().await else {
             return Some(());
         };
+        if heard.is_late {
+            self.poll(client).await?;
+        }
         let mut asks = tokio::time::interval(TURN_INTERVAL);
         asks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let told = {
-                let mut next = pin!(stream.next());
+                let mut next = pin!(heard.next());
                 loop {
                     tokio::select! {
                         told = &mut next => break told,
@@ -114,21 +122,19 @@ impl Feed {
                     }
                 }
             };
-            let Ok(told) = told else { break };
-            let queues = match told {
-                Told::Snapshot { queues } => queues,
-                Told::Change { queue } => vec![queue],
-                Told::Deleted { queue_id } if queue_id == self.id => {
+            let Some(told) = told else { break };
+            let queues = match &*told {
+                Told::Snapshot { queues } => queues.as_slice(),
+                Told::Change { queue } => std::slice::from_ref(queue),
+                Told::Deleted { queue_id } if *queue_id == self.id => {
                     return self.gone().await;
                 }
-                Told::Deleted { .. } | Told::Unknown => Vec::new(),
+                Told::Deleted { .. } | Told::Unknown => &[],
             };
-            for raw in queues {
-                match client.read::<Workflow>(&raw) {
-                    Ok(workflow) if workflow.queue_id == self.id => {
-                        self.tell(raw, workflow).await?;
-                    }
-                    Ok(_) => {}
+            let id = self.id.clone();
+            for raw in queues.iter().filter(|raw| raw["queue_id"] == *id) {
+                match client.read::<Workflow>(raw) {
+                    Ok(workflow) => self.tell(raw.clone(), workflow).await?,
                     Err(_) => return Some(()),
                 }
             }

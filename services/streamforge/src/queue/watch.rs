@@ -1,6 +1,6 @@
 //! `queue watch`, and all that waits for workflows to end.
 
-use std::{collections::BTreeMap, process::ExitCode, time::Duration};
+use std::{collections::BTreeMap, process::ExitCode, sync::Arc, time::Duration};
 
 use streamforge_utils::protocol::TimestampMs;
 use tokio::{sync::mpsc, task::JoinSet, time::MissedTickBehavior};
@@ -12,6 +12,7 @@ use super::{
     feed::{News, State, feed},
     resolve::{resolve, unfinished},
     screen::Screen,
+    shared::Shared,
     show::next_step,
     text,
 };
@@ -21,7 +22,7 @@ use crate::cli::queue::WatchArgs;
 const EXIT_INTERRUPTED: u8 = 3;
 /// How long queue-manager may be away while something is waited for.
 pub(super) const PATIENCE: Duration = Duration::from_secs(300);
-/// Each is a connection, and a few bars.
+/// As many as one stream tells of; each is a few bars.
 const MOST_WATCHED: usize = 100;
 /// Between two looks at whether a line is due.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -128,15 +129,21 @@ pub(super) async fn follow(
     };
     let (sender, mut news) = mpsc::channel(NEWS);
     let mut feeds = JoinSet::new();
+    let mut running = Vec::new();
     for id in ids {
         // Asked here first: what can't be asked for at all is said at once.
         let (raw, workflow) = client.workflow(&id).await?;
         let from = workflow.clone();
         watched.take(State { raw, workflow }, &mut screen)?;
         if !from.status.is_final() {
-            let (client, sender) = (client.clone(), sender.clone());
-            feeds.spawn(async move { feed(client, &from, patience, sender).await });
+            running.push(from);
         }
+    }
+    let ids = running.iter().map(|workflow| workflow.queue_id.clone());
+    let shared = Arc::new(Shared::new(client, ids));
+    for from in running {
+        let (client, shared, sender) = (client.clone(), Arc::clone(&shared), sender.clone());
+        feeds.spawn(async move { feed(client, shared, &from, patience, sender).await });
     }
     drop(sender);
     let mut looks = tokio::time::interval(LOOK_INTERVAL);

@@ -104,6 +104,8 @@ pub(super) struct Settings {
     pub(super) run_limits: RunLimits,
     pub(super) store_deadline: Duration,
     pub(super) bounds: Bounds,
+    /// Streams at a time.
+    pub(super) streams: usize,
     /// Health and metrics have a listener of their own.
     pub(super) own_health: bool,
     /// Instead of the dev stack's.
@@ -121,6 +123,7 @@ impl Default for Settings {
             },
             store_deadline: Duration::from_secs(20),
             bounds: Bounds::of(256),
+            streams: 512,
             own_health: false,
             exchange: None,
         }
@@ -231,6 +234,7 @@ impl Rig {
         let listeners = metrics.listeners.clone();
         let hub = Arc::new(Hub::new(
             &store,
+            settings.streams,
             listeners,
             Arc::clone(&changed),
             stop.clone(),

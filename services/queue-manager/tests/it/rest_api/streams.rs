@@ -236,3 +236,79 @@ async fn streams_of_a_revoked_token_are_closed() {
     assert_eq!(closed(&mut reads).await, 1008);
     assert_eq!(rig.get("/queues").await.code, 401);
 }
+
+#[tokio::test]
+async fn a_token_beyond_its_share_never_keeps_another_one_out() {
+    let settings = Settings {
+        with_tokens: true,
+        streams: 4,
+        ..Settings::default()
+    };
+    let rig = Rig::start_with(settings).await;
+    let connected = async |token: &str| {
+        let protocol = format!("bearer, {token}");
+        connect(&rig, "/ws/queues", Some(&protocol)).await
+    };
+    let mut greedy = Vec::new();
+    for _ in 0..4 {
+        greedy.push(connected(FULL).await.unwrap());
+    }
+    assert_eq!(connected(FULL).await.err(), Some(503), "all are taken");
+    let mut first = connected(READ).await.unwrap();
+    assert_eq!(next(&mut first).await["type"], "snapshot");
+    assert_eq!(closed(greedy.last_mut().unwrap()).await, 1013);
+    let mut second = connected(READ).await.unwrap();
+    next(&mut second).await;
+    assert_eq!(connected(READ).await.err(), Some(503), "it has its share");
+    assert_eq!(closed(&mut greedy[2]).await, 1013);
+    // The others of the first token go on.
+    let id = rig.started().await;
+    for socket in greedy[..2].iter_mut().chain([&mut first, &mut second]) {
+        until(socket, |it| it["queue"]["queue_id"] == id.as_str()).await;
+    }
+}
+
+#[tokio::test]
+async fn one_stream_tells_of_several_queues() {
+    let rig = Rig::start().await;
+    let (one, two, other) = (
+        rig.started().await,
+        rig.started().await,
+        rig.started().await,
+    );
+    let missing = "wf-btcusdt-dummy-20240801-abc123";
+    let path = format!("/ws/queues?queue_id={one},{missing}&queue_id={two}");
+    let mut socket = connect(&rig, &path, None).await.unwrap();
+    let snapshot = next(&mut socket).await;
+    let queues = snapshot["queues"].as_array().unwrap();
+    let ids: Vec<_> = queues
+        .iter()
+        .map(|it| it["queue_id"].as_str().unwrap())
+        .collect();
+    assert_eq!(ids, [one.as_str(), two.as_str()]);
+    assert!(queues[0]["parts"].is_array());
+    let deleted = next(&mut socket).await;
+    assert_eq!(deleted["type"], "deleted");
+    assert_eq!(deleted["queue_id"], missing);
+    for id in [&other, &two, &one] {
+        stop(&rig, id).await;
+    }
+    let mut ended = Vec::new();
+    while ended.len() < 2 {
+        let message = next(&mut socket).await;
+        let queue = &message["queue"];
+        assert_ne!(queue["queue_id"], other.as_str());
+        if queue["status"] == "interrupted" {
+            ended.push(queue["queue_id"].as_str().unwrap().to_owned());
+        }
+    }
+    ended.sort();
+    let mut both = [one.to_string(), two.to_string()];
+    both.sort();
+    assert_eq!(ended, both);
+    let many: Vec<String> = (0..101).map(|nth| format!("wf-{nth}")).collect();
+    let answer = rig
+        .get(&format!("/queues/stream?queue_id={}", many.join(",")))
+        .await;
+    assert_eq!(answer.code, 422);
+}

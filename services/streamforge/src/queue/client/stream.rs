@@ -3,7 +3,10 @@
 //! Comments and fields other than `data` are passed over. It ends with an error when it breaks, when nothing comes for
 //! longer than the server's own signs of life are apart, or when an event is larger than any can be.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use reqwest::{Method, header};
 use serde_json::Value;
@@ -16,7 +19,7 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(45);
 /// A workflow with many workers is far below.
 const MOST_BYTES: usize = 16 << 20;
 
-/// Changes of a workflow.
+/// Changes of workflows.
 pub(in crate::queue) struct Stream {
     client: Client,
     response: reqwest::Response,
@@ -24,15 +27,16 @@ pub(in crate::queue) struct Stream {
 }
 
 impl Client {
-    /// Listens to one workflow: first what it is, then every change.
+    /// Listens to workflows: first what they are, then every change.
     ///
     /// # Errors
     /// There is no stream to be had.
-    pub(in crate::queue) async fn listen(&self, id: &str) -> Result<Stream, Failure> {
+    pub(in crate::queue) async fn listen(&self, ids: &BTreeSet<String>) -> Result<Stream, Failure> {
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
         let path = ["queues".to_owned(), "stream".to_owned()];
         let builder = self
             .prepare(&Method::GET, &path)
-            .query(&[("queue_id", id)])
+            .query(&[("queue_id", ids.join(","))])
             .header(header::ACCEPT, "text/event-stream");
         let sent = tokio::time::timeout(self.timeout, builder.send()).await;
         let response = match sent {

@@ -205,3 +205,42 @@ async fn a_stop_that_waits_ends_well_when_the_workflow_was_stopped() {
         assert_eq!(api.seen()[0].body, json!({"queue_id": ID, "drain": true}));
     }
 }
+
+#[tokio::test]
+async fn one_stream_tells_of_all_that_are_watched() {
+    const OTHER: &str = "wf-ethusdt-api_candles_1m-20240801-def456";
+    let api = Api::start().await;
+    let of = |id: &str, mut state: Value| {
+        state["queue_id"] = json!(id);
+        state
+    };
+    for id in [ID, OTHER] {
+        // Who comes when the stream is open already asks once more.
+        let asked = [
+            Says::data(200, of(id, workflow(json!({})))),
+            Says::data(200, of(id, ended("finished"))),
+        ];
+        api.on(&format!("GET /queues/{id}"), asked);
+    }
+    let both = [ID, OTHER].map(|id| of(id, workflow(json!({}))));
+    let change = |id: &str| json!({"type": "change", "queue": of(id, ended("finished"))});
+    api.on(
+        "GET /queues/stream",
+        [Says::stream([
+            json!({"type": "snapshot", "queues": both, "more": false}),
+            change(OTHER),
+            change(ID),
+        ])],
+    );
+    let ended = run(&api, &format!("watch {ID} {OTHER}")).await;
+    ended.assert_code(0);
+    for id in [ID, OTHER] {
+        let line = format!("{id} finished: ");
+        assert!(ended.stdout.contains(&line), "{}", ended.stdout);
+    }
+    let seen = api.seen();
+    let mut streams = seen.iter().filter(|it| it.path == "/queues/stream");
+    let query = &streams.next().unwrap().query;
+    assert!(query.contains(ID) && query.contains(OTHER), "{query}");
+    assert!(streams.next().is_none(), "a second stream was opened");
+}
