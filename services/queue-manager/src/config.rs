@@ -11,7 +11,7 @@ use streamforge_utils::config::{
 pub use sections::{
     ApiConfig, ExchangeConfig, HealConfig, ImagesConfig, JobsConfig, LauncherKind, TopicsConfig,
 };
-pub use values::{Images, KubernetesName, LabelValue, Listen, SecretKey};
+pub use values::{Images, KubernetesName, LabelValue, Listen, NamePerTarget, SecretKey};
 
 use crate::plan::Planner;
 

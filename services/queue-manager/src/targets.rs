@@ -144,6 +144,16 @@ impl Target {
         })
     }
 
+    /// The variables that a Secret may hold for it: its connections, and what must not be shown. A writer knows the
+    /// database, others do not.
+    pub fn connections(&self) -> impl Iterator<Item = &'static Variable> {
+        let sections = [KafkaConfig::VARIABLES, ArangoConfig::VARIABLES];
+        self.all_variables().filter(move |variable| {
+            let mut all = sections.iter().copied().flatten();
+            variable.secret || all.any(|other| other.name == variable.name)
+        })
+    }
+
     /// Checks an environment as the service itself will, connections aside.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use loader_api_candles::config::ApiUrl;
 use serde::Deserialize;
 use streamforge_utils::config::{Faults, Seconds, Section, TopicName, Variable, Within};
 
-use super::values::{Images, KubernetesName, LabelValue, Listen, SecretKey};
+use super::values::{Images, KubernetesName, LabelValue, Listen, NamePerTarget, SecretKey};
 
 /// `LAUNCHER`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -126,10 +126,10 @@ pub struct JobsConfig {
     pub k8s_instance: LabelValue,
     /// Kueue's local queue that admits Jobs. Read from `K8S_QUEUE_NAME`.
     pub k8s_queue_name: Option<KubernetesName>,
-    /// Common environment of all workers. Read from `K8S_CONFIG_MAP`.
-    pub k8s_config_map: KubernetesName,
-    /// Passwords of all workers. Read from `K8S_SECRET`.
-    pub k8s_secret: KubernetesName,
+    /// Environment of workers. Read from `K8S_CONFIG_MAP`.
+    pub k8s_config_map: NamePerTarget,
+    /// Passwords of workers, of which each gets those that its target reads. Read from `K8S_SECRET`.
+    pub k8s_secret: NamePerTarget,
     /// Secret and key of the CAs that sign the brokers. Read from `K8S_KAFKA_CA`.
     pub k8s_kafka_ca: Option<SecretKey>,
     /// Secret and key of the CAs that sign the database. Read from `K8S_ARANGO_CA`.
@@ -196,18 +196,18 @@ impl Section for JobsConfig {
         .means("label kueue.x-k8s.io/queue-name of its Jobs: the queue of Kueue that admits them"),
         Variable::optional(
             "K8S_CONFIG_MAP",
-            "a name of a-z 0-9 - with up to 63",
+            "a name of a-z 0-9 - with up to 63, or a list of target=name with commas",
             "streamforge-worker",
         )
         .default("streamforge-worker")
-        .means("ConfigMap with the connections of all workers"),
+        .means("ConfigMap with the connections of workers, target=name for a target with one of its own"),
         Variable::optional(
             "K8S_SECRET",
-            "a name of a-z 0-9 - with up to 63",
+            "a name of a-z 0-9 - with up to 63, or a list of target=name with commas",
             "streamforge-worker",
         )
         .default("streamforge-worker")
-        .means("Secret with the passwords of all workers"),
+        .means("Secret of which each worker gets the keys that its target reads, target=name for a target with one of its own"),
         Variable::optional(
             "K8S_KAFKA_CA",
             "a Secret and its key, as name/key",

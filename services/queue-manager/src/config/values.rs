@@ -4,7 +4,10 @@ use std::net::SocketAddr;
 
 use serde::Deserialize;
 
-use crate::launcher::kubernetes::is_label_value;
+use crate::{
+    launcher::kubernetes::{PerTarget, is_label_value},
+    targets::Target,
+};
 
 /// Address and port to listen on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -89,6 +92,47 @@ impl TryFrom<String> for KubernetesName {
         } else {
             Err("no name of a Kubernetes object".to_owned())
         }
+    }
+}
+
+/// A name for all targets, and `target=name` for those with one of their own, in a list with commas.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct NamePerTarget(PerTarget);
+
+impl NamePerTarget {
+    /// The names.
+    pub fn names(&self) -> &PerTarget {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for NamePerTarget {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let mut names = PerTarget::default();
+        for entry in text.split(',').map(str::trim) {
+            let (target, name) = match entry.split_once('=') {
+                Some((target, name)) => (Some(target.trim()), name.trim()),
+                None => (None, entry),
+            };
+            let name = KubernetesName::try_from(name.to_owned())?.0;
+            let before = match target {
+                None => names.all.replace(name),
+                Some(target) if Target::find(target).is_none() => {
+                    return Err(format!(
+                        "{target:?} is no target, known are {}",
+                        Target::known()
+                    ));
+                }
+                Some(target) => names.own.insert(target.to_owned(), name),
+            };
+            if before.is_some() {
+                return Err(format!("two names for {}", target.unwrap_or("all targets")));
+            }
+        }
+        Ok(Self(names))
     }
 }
 

@@ -9,6 +9,7 @@ mod job;
 mod log;
 mod overrides;
 mod refusal;
+mod sources;
 mod status;
 mod watch;
 
@@ -36,6 +37,7 @@ pub use self::{
     client::{client, config},
     job::{JobSettings, SecretKey, job},
     overrides::{Additions, InvalidOverrides, Overrides, PullPolicy},
+    sources::PerTarget,
 };
 use self::{identity::Identity, watch::Watched};
 use super::{JobSpec, JobStatus, LaunchError, Launched, Launcher};

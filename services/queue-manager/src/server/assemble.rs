@@ -358,8 +358,8 @@ fn kubernetes_settings(config: &Config) -> anyhow::Result<KubernetesSettings> {
                 .k8s_queue_name
                 .as_ref()
                 .map(|name| name.as_str().to_owned()),
-            config_maps: vec![jobs.k8s_config_map.as_str().to_owned()],
-            secrets: vec![jobs.k8s_secret.as_str().to_owned()],
+            config_map: jobs.k8s_config_map.names().clone(),
+            secret: jobs.k8s_secret.names().clone(),
             kafka_ca: jobs.k8s_kafka_ca.as_ref().map(key),
             arango_ca: jobs.k8s_arango_ca.as_ref().map(key),
             on_worker_nodes: jobs.k8s_node_selector,

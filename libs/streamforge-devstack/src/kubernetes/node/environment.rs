@@ -31,6 +31,28 @@ pub(super) async fn of(
         }
     }
     for variable in container.env.iter().flatten() {
+        let source = variable.value_from.as_ref();
+        if let Some(key) = source.and_then(|source| source.secret_key_ref.as_ref()) {
+            let is_optional = key.optional == Some(true);
+            let value = match self::secret(client, &namespace, &key.name).await {
+                Ok(values) => values.get(&key.key).cloned(),
+                Err(_) if is_optional => None,
+                Err(error) => return Err(error),
+            };
+            match value {
+                Some(value) => {
+                    variables.insert(variable.name.clone(), value);
+                }
+                None if is_optional => {}
+                None => {
+                    let (name, key) = (&key.name, &key.key);
+                    return Err(format!(
+                        "couldn't find key {key} in Secret {namespace}/{name}"
+                    ));
+                }
+            }
+            continue;
+        }
         let value = variable.value.as_deref().unwrap_or_default();
         // The Jobs here refer to no other variable, and write a dollar as two.
         variables.insert(variable.name.clone(), value.replace("$$", "$"));

@@ -11,10 +11,9 @@ use k8s_openapi::{
             PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
         },
         core::v1::{
-            Capabilities, ConfigMapEnvSource, Container, ContainerPort, EnvFromSource, EnvVar,
-            HTTPGetAction, KeyToPath, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
-            ResourceRequirements, SeccompProfile, SecretEnvSource, SecretVolumeSource,
-            SecurityContext, Volume, VolumeMount,
+            Capabilities, Container, ContainerPort, EnvFromSource, EnvVar, HTTPGetAction,
+            KeyToPath, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements,
+            SeccompProfile, SecretVolumeSource, SecurityContext, Volume, VolumeMount,
         },
     },
     apimachinery::pkg::{
@@ -25,6 +24,7 @@ use k8s_openapi::{
 use super::{
     identity::{Identity, installation_label, labels},
     overrides::{Additions, Overrides},
+    sources::{self, PerTarget},
 };
 use crate::launcher::JobSpec;
 
@@ -55,10 +55,10 @@ pub struct JobSettings {
     pub installation: Option<String>,
     /// The queue of Kueue that admits the Jobs: label `kueue.x-k8s.io/queue-name` of each, and not of its pods.
     pub queue_name: Option<String>,
-    /// ConfigMaps whose keys become variables of every worker: brokers, URLs.
-    pub config_maps: Vec<String>,
-    /// Secrets whose keys become variables of every worker: users, passwords.
-    pub secrets: Vec<String>,
+    /// ConfigMap whose keys become variables of a worker: brokers, URLs.
+    pub config_map: PerTarget,
+    /// Secret of which a worker gets the keys that its target reads: users, passwords.
+    pub secret: PerTarget,
     /// CAs that sign the brokers; with Strimzi `kafka-cluster-ca-cert` and `ca.crt`. Sets `KAFKA_CA_PATH`.
     pub kafka_ca: Option<SecretKey>,
     /// CAs that sign the database. Sets `ARANGO_CA_PATH`.
@@ -79,8 +79,8 @@ impl Default for JobSettings {
             instance: "streamforge".to_owned(),
             installation: None,
             queue_name: None,
-            config_maps: Vec::new(),
-            secrets: Vec::new(),
+            config_map: PerTarget::default(),
+            secret: PerTarget::default(),
             kafka_ca: None,
             arango_ca: None,
             on_worker_nodes: false,
@@ -347,31 +347,21 @@ impl Environment {
         );
         let termination = (grace.saturating_add(AFTER_GRACE)).max(SHORTEST_TERMINATION);
 
-        let config_maps = settings.config_maps.iter().map(|name| EnvFromSource {
-            config_map_ref: Some(ConfigMapEnvSource {
-                name: name.clone(),
-                optional: None,
-            }),
-            ..EnvFromSource::default()
+        // What the workflow says counts before what a Secret has.
+        let mut all = sources::of_secret(&spec.target, &settings.secret);
+        all.retain(|variable| !variables.contains_key(&variable.name));
+        let own = variables.into_iter().map(|(name, value)| EnvVar {
+            name,
+            // Kubernetes replaces $(NAME) by that variable's value, and $$ by $.
+            value: Some(value.replace('$', "$$")),
+            value_from: None,
         });
-        let secrets = settings.secrets.iter().map(|name| EnvFromSource {
-            secret_ref: Some(SecretEnvSource {
-                name: name.clone(),
-                optional: None,
-            }),
-            ..EnvFromSource::default()
-        });
+        all.extend(own);
         Self {
-            sources: config_maps.chain(secrets).collect(),
-            variables: variables
+            sources: sources::config_map(&spec.target, &settings.config_map)
                 .into_iter()
-                .map(|(name, value)| EnvVar {
-                    name,
-                    // Kubernetes replaces $(NAME) by that variable's value, and $$ by $.
-                    value: Some(value.replace('$', "$$")),
-                    value_from: None,
-                })
                 .collect(),
+            variables: all,
             port,
             termination_secs: i64::try_from(termination.as_secs()).unwrap_or(i64::MAX),
         }

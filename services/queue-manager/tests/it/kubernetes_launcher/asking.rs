@@ -10,7 +10,7 @@ use k8s_openapi::api::rbac::v1::Role;
 use kube::{Client, client::Body};
 use queue_manager::launcher::{
     Launched, Launcher,
-    kubernetes::{JobSettings, KubernetesLauncher, KubernetesSettings, SecretKey},
+    kubernetes::{JobSettings, KubernetesLauncher, KubernetesSettings, PerTarget, SecretKey},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -83,8 +83,8 @@ fn settings() -> KubernetesSettings {
     KubernetesSettings {
         namespace: Some("streamforge".to_owned()),
         job: JobSettings {
-            config_maps: vec!["streamforge-workers".to_owned()],
-            secrets: vec!["streamforge-workers".to_owned()],
+            config_map: PerTarget::of_all("streamforge-workers"),
+            secret: PerTarget::of_all("streamforge-workers"),
             kafka_ca: Some(SecretKey {
                 secret: "kafka-cluster-ca-cert".to_owned(),
                 key: "ca.crt".to_owned(),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use k8s_openapi::api::batch::v1::Job;
 use queue_manager::launcher::{
     JobSpec,
-    kubernetes::{JobSettings, Overrides, SecretKey, job},
+    kubernetes::{JobSettings, Overrides, PerTarget, SecretKey, job},
 };
 
 use super::spec;
@@ -38,8 +38,11 @@ fn variants() -> Vec<(String, Job)> {
     let plain = JobSettings::default();
     let full = JobSettings {
         instance: "streamforge staging/eu".to_owned(),
-        config_maps: vec!["kafka".to_owned(), "arango".to_owned()],
-        secrets: vec!["kafka".to_owned(), "arango".to_owned()],
+        config_map: PerTarget::of_all("kafka"),
+        secret: PerTarget {
+            own: [("arango-candles".to_owned(), "writer".to_owned())].into(),
+            ..PerTarget::of_all("kafka")
+        },
         kafka_ca: Some(SecretKey {
             secret: "kafka-cluster-ca-cert".to_owned(),
             key: "ca.crt".to_owned(),
@@ -140,4 +143,42 @@ fn every_job_can_be_checked_by_others() {
         std::fs::write(folder.join(format!("{name}.json")), text).unwrap();
     }
     assert_eq!(std::fs::read_dir(folder).unwrap().count(), variants.len());
+}
+
+#[test]
+fn each_target_gets_the_secrets_that_it_reads_and_no_others() {
+    for (name, job) in variants() {
+        let pod = job.spec.unwrap().template.spec.unwrap();
+        let worker = &pod.containers[0];
+        let whole = worker.env_from.iter().flatten();
+        assert!(
+            whole.clone().all(|source| source.secret_ref.is_none()),
+            "{name}"
+        );
+        let secrets = worker.env.iter().flatten().filter_map(|variable| {
+            let source = variable.value_from.as_ref()?.secret_key_ref.as_ref()?;
+            assert_eq!(source.key, variable.name);
+            Some((variable.name.as_str(), source))
+        });
+        let secrets: std::collections::BTreeMap<_, _> = secrets.collect();
+        if name.contains("plain") {
+            assert!(secrets.is_empty(), "{name}");
+            continue;
+        }
+        let is_writer = name.starts_with("arango-candles");
+        let expected = if is_writer { "writer" } else { "kafka" };
+        assert!(
+            secrets.values().all(|source| source.name == expected),
+            "{name}"
+        );
+        assert!(
+            secrets.contains_key("KAFKA_PASSWORD"),
+            "{name}: {secrets:?}"
+        );
+        let of_database = secrets.keys().any(|key| key.starts_with("ARANGO_"));
+        assert_eq!(of_database, is_writer, "{name}");
+        if is_writer {
+            assert_eq!(secrets["ARANGO_PASSWORD"].optional, None, "it is needed");
+        }
+    }
 }
