@@ -5,6 +5,7 @@
 //! wait in the listener's backlog and idle ones are closed. How long a request may take is [`crate::limits`]'s job.
 
 mod paced;
+mod tls;
 
 use std::{
     io,
@@ -19,6 +20,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::IntGauge;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
 };
@@ -27,6 +29,7 @@ use tower::ServiceExt;
 
 use crate::metrics::Counted;
 use paced::{Paced, Stage};
+pub use tls::{Tls, TlsError};
 
 /// Most bytes that are buffered of a connection: of a request head, and of an answer that is not taken.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -68,6 +71,7 @@ pub struct Server {
     listener: TcpListener,
     router: Router,
     bounds: Bounds,
+    tls: Option<Tls>,
     open: IntGauge,
     slots: Arc<Semaphore>,
     /// Tells idle connections to end.
@@ -81,10 +85,18 @@ impl Server {
             listener,
             router,
             bounds,
+            tls: None,
             open,
             slots: Arc::new(Semaphore::new(bounds.connections)),
             reclaim: Arc::new(Notify::new()),
         }
+    }
+
+    /// Speaks TLS. The handshake must be over with the head of the first request.
+    #[must_use]
+    pub fn over(mut self, tls: Option<Tls>) -> Self {
+        self.tls = tls;
+        self
     }
 
     /// Serves until `stopping`, then until the requests that have begun are answered.
@@ -146,57 +158,85 @@ impl Server {
         slot: OwnedSemaphorePermit,
         stopping: CancellationToken,
     ) -> impl Future<Output = ()> + Send + 'static {
-        let stage = Stage::new();
         let held = (slot, Counted::new(&self.open));
-        let router = self.router.clone();
-        let reclaim = Arc::clone(&self.reclaim);
-        let bounds = self.bounds;
+        let talk = Talk {
+            router: self.router.clone(),
+            bounds: self.bounds,
+            stage: Stage::new(),
+            client,
+            reclaim: Arc::clone(&self.reclaim),
+            stopping,
+        };
+        let tls = self.tls.clone();
         async move {
             // Answers are small, and each is written at once.
             let _ = stream.set_nodelay(true);
-            let stream = Paced::new(stream, stage.clone(), bounds, held);
-            let service = service_fn({
-                let stage = stage.clone();
-                move |request: Request<Incoming>| {
-                    stage.head_is_read();
-                    let (router, stage) = (router.clone(), stage.clone());
-                    async move {
-                        let response = router.oneshot(request).await;
-                        let is_upgrade = response
-                            .as_ref()
-                            .is_ok_and(|it| it.status() == StatusCode::SWITCHING_PROTOCOLS);
-                        stage.is_answered(is_upgrade);
-                        response
-                    }
-                }
-            });
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                // It runs between requests, too; of a head that has begun `Paced` asks for more haste.
-                .header_read_timeout(bounds.idle)
-                .max_buf_size(BUFFER_BYTES)
-                .serve_connection(TokioIo::new(stream), service)
-                .with_upgrades();
-            let mut connection = std::pin::pin!(connection);
-            loop {
-                tokio::select! {
-                    ended = connection.as_mut() => {
-                        if let Err(error) = ended {
-                            tracing::debug!(%client, %error, "A connection ended early");
-                        }
-                        return;
-                    }
-                    () = stopping.cancelled() => {
-                        connection.as_mut().graceful_shutdown();
-                        break;
-                    }
-                    () = reclaim.notified() => if stage.is_idle() {
-                        connection.as_mut().graceful_shutdown();
-                    },
-                }
+            let stream = Paced::new(stream, talk.stage.clone(), talk.bounds, held);
+            match tls {
+                None => talk.run(stream).await,
+                Some(tls) => match tls.accept(stream).await {
+                    Ok(stream) => talk.run(stream).await,
+                    Err(error) => tracing::debug!(%client, %error, "A TLS handshake failed"),
+                },
             }
-            let _ = connection.await;
         }
+    }
+}
+
+/// What is said over one connection.
+struct Talk {
+    router: Router,
+    bounds: Bounds,
+    stage: Stage,
+    client: SocketAddr,
+    reclaim: Arc<Notify>,
+    stopping: CancellationToken,
+}
+
+impl Talk {
+    async fn run<S>(self, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (router, stage) = (self.router, self.stage.clone());
+        let service = service_fn(move |request: Request<Incoming>| {
+            stage.head_is_read();
+            let (router, stage) = (router.clone(), stage.clone());
+            async move {
+                let response = router.oneshot(request).await;
+                let is_upgrade = response
+                    .as_ref()
+                    .is_ok_and(|it| it.status() == StatusCode::SWITCHING_PROTOCOLS);
+                stage.is_answered(is_upgrade);
+                response
+            }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            // It runs between requests, too; of a head that has begun `Paced` asks for more haste.
+            .header_read_timeout(self.bounds.idle)
+            .max_buf_size(BUFFER_BYTES)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        let mut connection = std::pin::pin!(connection);
+        loop {
+            tokio::select! {
+                ended = connection.as_mut() => {
+                    if let Err(error) = ended {
+                        tracing::debug!(client = %self.client, %error, "A connection ended early");
+                    }
+                    return;
+                }
+                () = self.stopping.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    break;
+                }
+                () = self.reclaim.notified() => if self.stage.is_idle() {
+                    connection.as_mut().graceful_shutdown();
+                },
+            }
+        }
+        let _ = connection.await;
     }
 }
 

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     SERVICE,
     config::{self, Config, Listen},
-    connections::{Bounds, Server},
+    connections::{Bounds, Server, Tls},
     launcher::{LaunchError, Launcher},
     leading::lead,
     store::StoreError,
@@ -83,6 +83,7 @@ async fn serve(config: &Config, vars: &Vars) -> anyhow::Result<()> {
         None => None,
         Some(listen_on) => Some(listen(listen_on, "HEALTH_LISTEN").await?),
     };
+    let tls = tls(config)?;
     let assembling = assemble::assemble(config, vars, stop.token(), Registry::new());
     let Assembled {
         conductor,
@@ -109,7 +110,7 @@ async fn serve(config: &Config, vars: &Vars) -> anyhow::Result<()> {
     });
     readiness.set_started();
     tracing::info!(address = %listener.local_addr()?, "Serving the API");
-    let server = Server::new(listener, router, bounds, connections);
+    let server = Server::new(listener, router, bounds, connections).over(tls);
     let served = tokio::spawn(server.run(token.clone()));
     if let (Some(listener), Some(router)) = (health_listener, health) {
         tracing::info!(address = %listener.local_addr()?, "Serving health and metrics");
@@ -152,6 +153,16 @@ async fn listen(on: Listen, variable: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .await
         .with_context(|| format!("listen on {address} ({variable})"))
+}
+
+fn tls(config: &Config) -> anyhow::Result<Option<Tls>> {
+    let api = &config.api;
+    let (Some(certificate), Some(key)) = (&api.api_tls_cert_path, &api.api_tls_key_path) else {
+        return Ok(None);
+    };
+    let tls =
+        Tls::open(certificate, key).context("set up TLS (API_TLS_CERT_PATH, API_TLS_KEY_PATH)")?;
+    Ok(Some(tls))
 }
 
 /// For connections that no metric shows.

@@ -33,6 +33,10 @@ pub struct ApiConfig {
     pub api_max_in_flight: Within<1, 10_000>,
     /// Connections that are open at a time, those of streams included; others wait. Read from `API_MAX_CONNECTIONS`.
     pub api_max_connections: Within<16, 65_535>,
+    /// Certificate of the API, with the chain to its CA; the key of it is needed too. Read from `API_TLS_CERT_PATH`.
+    pub api_tls_cert_path: Option<PathBuf>,
+    /// Its key. Read from `API_TLS_KEY_PATH`.
+    pub api_tls_key_path: Option<PathBuf>,
     /// Where health and metrics are served instead, so that clients of the API can't keep probes out. Read from
     /// `HEALTH_LISTEN`.
     pub health_listen: Option<Listen>,
@@ -70,12 +74,29 @@ impl Section for ApiConfig {
         )
         .default("1024")
         .means("open connections at a time, those of streams included; the rest waits"),
+        Variable::optional("API_TLS_CERT_PATH", "the path of a PEM file", "/etc/streamforge/tls/tls.crt")
+            .otherwise("no TLS")
+            .means("certificate of the API with its chain, read again when it changes; needs API_TLS_KEY_PATH"),
+        Variable::optional("API_TLS_KEY_PATH", "the path of a PEM file", "/etc/streamforge/tls/tls.key")
+            .otherwise("no TLS")
+            .means("key of API_TLS_CERT_PATH"),
         Variable::optional("HEALTH_LISTEN", "an address with a port", "0.0.0.0:8000")
             .otherwise("API_LISTEN")
             .means("where /health/* and /metrics are served, and then no longer at API_LISTEN"),
     ];
 
     fn check(&self, faults: &mut Faults) {
+        match (&self.api_tls_cert_path, &self.api_tls_key_path) {
+            (Some(_), None) => {
+                let expected = "the path of a PEM file, as API_TLS_CERT_PATH is set";
+                faults.missing("API_TLS_KEY_PATH", expected);
+            }
+            (None, Some(_)) => {
+                let expected = "the path of a PEM file, as API_TLS_KEY_PATH is set";
+                faults.missing("API_TLS_CERT_PATH", expected);
+            }
+            _ => {}
+        }
         if self.api_tokens_file.is_none() && !self.api_listen.is_loopback() {
             let expected = "the path of a file with tokens, as API_LISTEN is not of loopback";
             faults.missing("API_TOKENS_FILE", expected);

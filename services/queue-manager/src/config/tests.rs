@@ -78,6 +78,16 @@ fn each_bad_value_is_one_fault() {
             "API_TIMEOUT_SECS",
             "more than 0",
         ),
+        (
+            &[("API_TLS_CERT_PATH", "/tls.crt")],
+            "API_TLS_KEY_PATH",
+            "as API_TLS_CERT_PATH is set",
+        ),
+        (
+            &[("API_TLS_KEY_PATH", "/tls.key")],
+            "API_TLS_CERT_PATH",
+            "as API_TLS_KEY_PATH is set",
+        ),
         (&[("LAUNCHER", "docker")], "LAUNCHER", "process"),
         (&[("K8S_KAFKA_CA", "ca.crt")], "K8S_KAFKA_CA", "name/key"),
         (

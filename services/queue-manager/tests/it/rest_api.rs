@@ -11,3 +11,4 @@ mod routes;
 mod starts;
 mod stops;
 mod streams;
+mod tls;
