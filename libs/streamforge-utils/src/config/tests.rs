@@ -278,7 +278,7 @@ fn quotes_and_byte_order_marks_are_named() {
         faults(&with(&[("SYMBOL", "\"BTCUSDT\""), ("RUN", "0")])),
         [
             "SYMBOL is \"\\\"BTCUSDT\\\"\" with quotes around it; expected the value alone",
-            "RUN is \"0\": too small; expected a whole number from 1, such as 1",
+            "RUN is \"0\": too small; expected a whole number from 1",
         ]
     );
     for (name, value, around) in [
