@@ -3,6 +3,7 @@
 //! Bounds are set because librdkafka's defaults (64 MiB of prefetch, 1 GiB of producer queue) do not fit a worker
 //! of 64 MiB. How data is produced and consumed is the services' own.
 
+mod batch_producer;
 mod context;
 pub mod headers;
 mod publish;
@@ -12,6 +13,7 @@ mod topics;
 use rdkafka::{ClientConfig, config::RDKafkaLogLevel, error::KafkaError, types::RDKafkaErrorCode};
 use secrecy::ExposeSecret;
 
+pub use batch_producer::{BatchProducer, Receipts};
 pub use context::KafkaContext;
 pub use publish::{PublishError, Target};
 pub use reader::{Committed, ReadError, Stretch, TopicReader, Visit, Watermarks};
@@ -26,6 +28,10 @@ pub const DATA_PRODUCER_QUEUE_KIB: u32 = 16 * 1024;
 pub const DATA_BATCH_BYTES: u32 = 262_144;
 /// librdkafka remarks at every start that this is experimental; [`KafkaContext`] leaves that out.
 const GAPLESS: &str = "enable.gapless.guarantee";
+/// How long a broker may take for an answer, and for a connection.
+const SOCKET_TIMEOUT_MS: u32 = 12_000;
+/// How often it is asked who leads a topic's partitions.
+const METADATA_REFRESH_MS: &str = "5000";
 /// Both for commands and events, in KiB.
 pub const CONTROL_QUEUE_KIB: u32 = 256;
 
@@ -79,6 +85,15 @@ pub fn client_config(kafka: &KafkaConfig, client_id: &str) -> ClientConfig {
         .set("socket.keepalive.enable", "true")
         // A broker that comes back is found again within this time (default 10 s).
         .set("reconnect.backoff.max.ms", "2000")
+        // A frozen broker is given up after this time (default 60 s). More than the 9 s after which brokers miss one of
+        // them, during which they hold back acknowledgements; long polls have time-outs of their own.
+        .set("socket.timeout.ms", SOCKET_TIMEOUT_MS.to_string())
+        .set(
+            "socket.connection.setup.timeout.ms",
+            SOCKET_TIMEOUT_MS.to_string(),
+        )
+        // A new leader is found within this time, also by who is waiting for the old one (default 5 minutes).
+        .set("topic.metadata.refresh.interval.ms", METADATA_REFRESH_MS)
         .set_log_level(RDKafkaLogLevel::Warning);
     if let Some(path) = &kafka.ca_path {
         config.set("ssl.ca.location", path.to_string_lossy());
@@ -112,6 +127,15 @@ pub fn consumer_config(
         .set("isolation.level", "read_uncommitted")
         .set("enable.partition.eof", "true")
         .set("fetch.wait.max.ms", kafka.fetch_wait_max_ms.to_string())
+        // What is asked behind a fetch is answered after it.
+        .set(
+            "socket.timeout.ms",
+            kafka
+                .fetch_wait_max_ms
+                .saturating_add(SOCKET_TIMEOUT_MS)
+                .min(300_000)
+                .to_string(),
+        )
         .set("session.timeout.ms", kafka.session_timeout_ms.to_string())
         .set(
             "heartbeat.interval.ms",

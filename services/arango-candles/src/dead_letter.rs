@@ -20,13 +20,16 @@ use streamforge_utils::{
     },
     text,
 };
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 use tracing::warn;
 
 use crate::{metrics::Metrics, record::Rejection};
 
 /// What may wait for an acknowledgement, in KiB. Rejected records come one by one, not in floods.
 const QUEUE_KIB: u32 = 2 * 1024;
+/// Dead letters that are with librdkafka. An idempotent producer has five messages of a partition in flight, and spins while
+/// a broker is frozen if more wait behind them.
+const MAX_IN_FLIGHT: usize = 5;
 /// Dead letters stay this much longer than a week, the default of the records themselves.
 const RETENTION_HOURS: u64 = 14 * 24;
 
@@ -69,6 +72,7 @@ pub struct DeadLetters {
     producer_id: String,
     deadline: Duration,
     producer: OnceCell<FutureProducer<KafkaContext>>,
+    in_flight: Semaphore,
     metrics: Metrics,
 }
 
@@ -87,6 +91,7 @@ impl DeadLetters {
             producer_id: producer_id.to_owned(),
             deadline,
             producer: OnceCell::new(),
+            in_flight: Semaphore::new(MAX_IN_FLIGHT),
             metrics,
         })
     }
@@ -101,6 +106,8 @@ impl DeadLetters {
         rejection: &Rejection,
     ) -> Result<(), DeadLetterError> {
         let producer = self.producer.get_or_try_init(|| self.connect()).await?;
+        // It is never closed.
+        let _permit = self.in_flight.acquire().await;
         warn!(
             topic = message.topic(),
             partition = message.partition(),
@@ -136,6 +143,8 @@ impl DeadLetters {
         let deadline_ms = self.deadline.as_millis().to_string();
         kafka::producer_config(&self.kafka, &self.producer_id, QUEUE_KIB)
             .set("message.timeout.ms", deadline_ms)
+            // A batch of one message leaves nothing to wait for.
+            .set("linger.ms", "0")
             // A record that was small enough for its topic must fit with its new headers, too, where the broker
             // allows it.
             .set("message.max.bytes", "8000000")

@@ -4,21 +4,14 @@
 //! partition always holds a gapless prefix. Held in memory: 2.5 MiB. What is published, and when, is not its job.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use rdkafka::{
-    ClientContext,
-    config::RDKafkaLogLevel,
-    error::KafkaError,
-    message::{DeliveryResult, OwnedHeaders},
-    producer::{BaseRecord, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer},
-    types::RDKafkaErrorCode,
-};
+use rdkafka::{error::KafkaError, message::OwnedHeaders};
 use streamforge_utils::{
     config::KafkaConfig,
-    kafka::{self, KafkaContext, Target},
+    kafka::{self, BatchProducer, KafkaContext, Receipts, Target},
     latency::{Latencies, LatencySummary},
 };
 use tokio::time::Instant;
@@ -31,8 +24,8 @@ use crate::{metrics::Metrics, rate::Count};
 const QUEUE_KIB: u32 = 2 * 1024 + 512;
 /// The most records that may wait: each costs a few hundred bytes besides its own.
 const QUEUE_RECORDS: &str = "6000";
-/// How long a record may wait for others that share its batch, in ms. It is part of every latency that is reported.
-const LINGER_MS: &str = "5";
+/// How long a record may wait for others that share its batch. It is part of every latency that is reported.
+const LINGER: Duration = Duration::from_millis(1);
 
 /// What a message is to its delivery report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +45,7 @@ const MARKER: usize = usize::MAX;
 
 /// Publishes to one topic.
 pub struct Producer {
-    inner: ThreadedProducer<Deliveries>,
+    inner: BatchProducer<Deliveries>,
     target: Target,
     sent: u64,
 }
@@ -68,16 +61,17 @@ impl Producer {
         target: Target,
         metrics: Metrics,
     ) -> Result<Self, KafkaError> {
-        let inner = kafka::data_producer_config(kafka, client_id, QUEUE_KIB)
+        let mut settings = kafka::data_producer_config(kafka, client_id, QUEUE_KIB);
+        settings
             .set("batch.size", target.batch_bytes().to_string())
-            .set("queue.buffering.max.messages", QUEUE_RECORDS)
-            .set("linger.ms", LINGER_MS)
-            .create_with_context(Deliveries {
-                log: KafkaContext::default(),
-                begun: Instant::now(),
-                metrics,
-                state: Arc::default(),
-            })?;
+            .set("queue.buffering.max.messages", QUEUE_RECORDS);
+        let deliveries = Deliveries {
+            begun: Instant::now(),
+            metrics,
+            state: Mutex::default(),
+        };
+        let log = KafkaContext::default();
+        let inner = BatchProducer::new(settings, target.name(), LINGER, log, deliveries)?;
         Ok(Self {
             inner,
             target,
@@ -88,7 +82,7 @@ impl Producer {
     /// Queues a message; whether there was room for it.
     ///
     /// # Errors
-    /// The client takes no more: an earlier message failed for good, or this one is refused.
+    /// The client takes no more: an earlier message failed for good.
     pub fn send(
         &mut self,
         partition: i32,
@@ -97,50 +91,50 @@ impl Producer {
         headers: OwnedHeaders,
         kind: Kind,
     ) -> Result<bool, PublishError> {
-        let deliveries = self.inner.context();
+        let key = key.map(str::as_bytes);
+        if !self.inner.has_room(key, value) {
+            return Ok(false);
+        }
+        let deliveries = self.inner.receipts();
         let opaque = match kind {
             Kind::Timed => deliveries.now_micros(),
             Kind::First => FIRST,
             Kind::Marker => MARKER,
         };
-        let mut record: BaseRecord<'_, str, [u8], usize> =
-            BaseRecord::with_opaque_to(self.target.name(), opaque)
-                .partition(partition)
-                .payload(value)
-                .headers(headers);
-        record.key = key;
-        match self.inner.send(record) {
-            Ok(()) => {
-                if self.in_flight() == 0 {
-                    self.inner.context().state().moved_at = Some(Instant::now());
-                }
-                self.sent += 1;
-                Ok(true)
+        let failed = {
+            let mut state = deliveries.state();
+            if state.settled == self.sent {
+                state.moved_at = Some(Instant::now());
             }
-            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => Ok(false),
-            Err((error, _)) => Err(self.fail(&error)),
+            state.failed.clone()
+        };
+        if let Some(error) = failed {
+            return Err(self.fail(&error));
         }
+        self.inner.send(partition, key, value, headers, opaque);
+        self.sent += 1;
+        Ok(true)
     }
 
     /// Messages that were queued and not reported on.
     pub fn in_flight(&self) -> u64 {
-        let settled = self.inner.context().state().settled;
+        let settled = self.inner.receipts().state().settled;
         self.sent.saturating_sub(settled)
     }
 
     /// Records that were acknowledged.
     pub fn acknowledged(&self) -> Count {
-        self.inner.context().state().acknowledged
+        self.inner.receipts().state().acknowledged
     }
 
     /// When the last record was acknowledged.
     pub fn acknowledged_at(&self) -> Option<Instant> {
-        self.inner.context().state().acknowledged_at
+        self.inner.receipts().state().acknowledged_at
     }
 
     /// How long timed records took.
     pub fn latencies(&self) -> Option<LatencySummary> {
-        self.inner.context().state().latencies.summary()
+        self.inner.receipts().state().latencies.summary()
     }
 
     /// Looks at what was reported.
@@ -148,7 +142,7 @@ impl Producer {
     /// # Errors
     /// A message failed, the broker refuses this client, or nothing was acknowledged for too long.
     pub async fn check(&self) -> Result<(), PublishError> {
-        let deliveries = self.inner.context();
+        let deliveries = self.inner.receipts();
         let (failed, moved_at) = {
             let state = deliveries.state();
             (state.failed.clone(), state.moved_at)
@@ -160,25 +154,25 @@ impl Producer {
             return Ok(());
         }
         // librdkafka itself goes on for ever after a wrong password.
-        if let Some(reason) = deliveries.log.permanent_error() {
+        if let Some(reason) = self.inner.log().permanent_error() {
             self.abandon();
             return Err(self.target.refused(reason));
         }
         if moved_at.is_some_and(|at| at.elapsed() >= self.target.deadline()) {
             self.abandon();
-            return Err(self.target.unacknowledged(&deliveries.log).await);
+            return Err(self.target.unacknowledged(self.inner.log()).await);
         }
         Ok(())
     }
 
     /// Drops what is queued and what is on its way. Nothing may be sent afterwards.
     pub fn abandon(&self) {
-        self.inner.purge(PurgeConfig::default().queue().inflight());
+        self.inner.abandon();
     }
 
     /// Drops what is queued, and says why the producer stopped.
     fn fail(&self, error: &KafkaError) -> PublishError {
-        let fatal = self.inner.client().fatal_error();
+        let fatal = self.inner.fatal_error();
         self.abandon();
         self.target.failed(error, fatal)
     }
@@ -186,10 +180,9 @@ impl Producer {
 
 /// Hears what became of each message, on the client's own thread.
 struct Deliveries {
-    log: KafkaContext,
     begun: Instant,
     metrics: Metrics,
-    state: Arc<Mutex<State>>,
+    state: Mutex<State>,
 }
 
 #[derive(Default)]
@@ -215,30 +208,15 @@ impl Deliveries {
     }
 }
 
-impl ClientContext for Deliveries {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.log.log(level, facility, message);
-    }
+impl Receipts for Deliveries {
+    type Opaque = usize;
 
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.log.error(error, reason);
-    }
-}
-
-impl ProducerContext for Deliveries {
-    type DeliveryOpaque = usize;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
+    fn settled(&self, bytes: usize, outcome: Result<(), KafkaError>, opaque: usize) {
         let mut state = self.state();
-        let message = match result {
-            Ok(message) => message,
-            Err((error, _)) => {
-                state.failed.get_or_insert_with(|| error.clone());
-                return;
-            }
-        };
-        // One broker of several that refuses us is no reason to end as long as another acknowledges.
-        self.log.accepted();
+        if let Err(error) = outcome {
+            state.failed.get_or_insert(error);
+            return;
+        }
         state.settled += 1;
         let now = Some(Instant::now());
         state.moved_at = now;
@@ -246,7 +224,7 @@ impl ProducerContext for Deliveries {
             return;
         }
         state.acknowledged_at = now;
-        let bytes = message.payload_len() as u64;
+        let bytes = bytes as u64;
         state.acknowledged.records += 1;
         state.acknowledged.bytes += bytes;
         self.metrics.published.inc();
@@ -263,6 +241,7 @@ impl ProducerContext for Deliveries {
 #[cfg(test)]
 mod tests {
     use prometheus::Registry;
+    use rdkafka::{ClientContext, types::RDKafkaErrorCode};
     use streamforge_utils::{
         config::{Reader, Vars},
         kafka::{TopicSettings, Topics},
@@ -284,7 +263,7 @@ mod tests {
         let sent = producer.send(0, None, b"x", headers, Kind::First);
         assert!(sent.unwrap());
         let refused = KafkaError::Global(RDKafkaErrorCode::Authentication);
-        producer.inner.context().error(refused, "one of several");
+        producer.inner.log().error(refused, "one of several");
         assert!(producer.check().await.is_ok(), "it was refused just now");
         tokio::time::advance(Duration::from_secs(10)).await;
         let error = producer.check().await.unwrap_err();

@@ -5,46 +5,81 @@
 //! one deadline without any acknowledgement. At the first failed delivery, or past the deadline, what is queued is
 //! dropped and nothing more is taken. Which partition a record belongs to is decided elsewhere.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
-
-use rdkafka::{
-    error::KafkaError,
-    message::OwnedHeaders,
-    producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer, PurgeConfig},
-    types::RDKafkaErrorCode,
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
+
+use rdkafka::{error::KafkaError, message::OwnedHeaders};
 use streamforge_utils::{
     config::KafkaConfig,
-    kafka::{self, KafkaContext, Target},
+    kafka::{self, BatchProducer, KafkaContext, Receipts, Target},
 };
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 pub use streamforge_utils::kafka::PublishError;
 
 use crate::metrics::Metrics;
 
-/// How long a record may wait for others that share its batch, in ms. Pages of up to 1,000 candles come at once, so
-/// there is nothing to wait for longer than that takes.
-const LINGER_MS: &str = "20";
+/// How long a record may wait for others that share its batch. Pages of up to 1,000 candles come at once, so there is
+/// nothing to wait for longer than that takes.
+const LINGER: Duration = Duration::from_millis(16);
 /// The most records that wait for an acknowledgement. Besides its bytes each costs about as much again here and in
 /// librdkafka: with the 16 MiB of the queue as the only bound, a worker whose broker is away grew to 88 MiB, with this
 /// one to 40.
 const QUEUE_RECORDS: &str = "10000";
 /// How often a wait for an acknowledgement looks whether the broker has refused this client for good.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// How long the queue may stay full of records that are not ours before it is looked at again.
-const FULL_QUEUE_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Publishes to one topic.
 pub struct Publisher {
-    producer: FutureProducer<KafkaContext>,
-    context: KafkaContext,
+    producer: BatchProducer<Acknowledgements>,
     target: Target,
-    in_flight: VecDeque<DeliveryFuture>,
+    queued: u64,
+    /// As far as [`Publisher::next_delivery`] has looked.
     acknowledged: u64,
-    /// When the last acknowledgement came, or the first record since then was queued.
-    progress_at: Instant,
     metrics: Metrics,
+}
+
+/// What became of the messages.
+#[derive(Default)]
+struct Acknowledgements {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    acknowledged: u64,
+    /// The first failure.
+    failed: Option<KafkaError>,
+    /// When the last acknowledgement came, or the first record since then was queued.
+    progress_at: Option<Instant>,
+}
+
+impl Acknowledgements {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Receipts for Acknowledgements {
+    type Opaque = ();
+
+    fn settled(&self, _bytes: usize, outcome: Result<(), KafkaError>, (): ()) {
+        let mut state = self.state();
+        match outcome {
+            Ok(()) => {
+                state.acknowledged += 1;
+                state.progress_at = Some(Instant::now());
+            }
+            Err(error) => {
+                state.failed.get_or_insert(error);
+            }
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
 }
 
 impl Publisher {
@@ -58,20 +93,23 @@ impl Publisher {
         target: Target,
         metrics: Metrics,
     ) -> Result<Self, KafkaError> {
-        let context = KafkaContext::default();
-        let producer =
-            kafka::data_producer_config(kafka, client_id, kafka::DATA_PRODUCER_QUEUE_KIB)
-                .set("batch.size", target.batch_bytes().to_string())
-                .set("queue.buffering.max.messages", QUEUE_RECORDS)
-                .set("linger.ms", LINGER_MS)
-                .create_with_context(context.clone())?;
+        let mut config =
+            kafka::data_producer_config(kafka, client_id, kafka::DATA_PRODUCER_QUEUE_KIB);
+        config
+            .set("batch.size", target.batch_bytes().to_string())
+            .set("queue.buffering.max.messages", QUEUE_RECORDS);
+        let producer = BatchProducer::new(
+            config,
+            target.name(),
+            LINGER,
+            KafkaContext::default(),
+            Acknowledgements::default(),
+        )?;
         Ok(Self {
             producer,
-            context,
             target,
-            in_flight: VecDeque::new(),
+            queued: 0,
             acknowledged: 0,
-            progress_at: Instant::now(),
             metrics,
         })
     }
@@ -81,7 +119,7 @@ impl Publisher {
     /// Dropping the future leaves the message out, whole.
     ///
     /// # Errors
-    /// An earlier message failed, or this one is refused.
+    /// An earlier message failed.
     pub async fn send(
         &mut self,
         partition: i32,
@@ -89,38 +127,29 @@ impl Publisher {
         value: &[u8],
         headers: OwnedHeaders,
     ) -> Result<(), PublishError> {
-        let topic = Arc::clone(self.target.name());
-        let mut record = FutureRecord::to(&topic)
-            .partition(partition)
-            .payload(value)
-            .headers(headers);
-        record.key = key;
-        loop {
-            match self.producer.send_result(record) {
-                Ok(delivery) => {
-                    if self.in_flight.is_empty() {
-                        self.progress_at = Instant::now();
-                    }
-                    self.in_flight.push_back(delivery);
-                    self.metrics.in_flight(self.in_flight.len());
-                    return Ok(());
-                }
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), returned)) => {
-                    record = returned;
-                    if self.in_flight.is_empty() {
-                        tokio::time::sleep(FULL_QUEUE_INTERVAL).await;
-                    } else {
-                        self.next_delivery().await?;
-                    }
-                }
-                Err((error, _)) => return Err(self.fail(error)),
-            }
+        let key = key.map(str::as_bytes);
+        while !self.producer.has_room(key, value) {
+            self.next_delivery().await?;
         }
+        let failed = {
+            let mut state = self.producer.receipts().state();
+            if state.acknowledged == self.queued {
+                state.progress_at = Some(Instant::now());
+            }
+            state.failed.clone()
+        };
+        if let Some(error) = failed {
+            return Err(self.fail(error));
+        }
+        self.producer.send(partition, key, value, headers, ());
+        self.queued += 1;
+        self.count_in_flight();
+        Ok(())
     }
 
     /// Whether messages wait for their acknowledgement.
     pub fn is_waiting(&self) -> bool {
-        !self.in_flight.is_empty()
+        self.acknowledged < self.queued
     }
 
     /// Messages that were acknowledged so far.
@@ -128,57 +157,62 @@ impl Publisher {
         self.acknowledged
     }
 
-    /// Waits for the report on the oldest message that waits, if any. Dropping the future loses nothing.
+    /// Waits until further messages are acknowledged, if any wait. Dropping the future loses nothing.
     ///
     /// # Errors
-    /// That message failed, or nothing was acknowledged until the deadline. What is queued has been dropped.
+    /// A message failed, or nothing was acknowledged until the deadline. What is queued has been dropped.
     pub async fn next_delivery(&mut self) -> Result<(), PublishError> {
-        let deadline = self.progress_at + self.target.deadline();
-        let report = loop {
-            let Some(oldest) = self.in_flight.front_mut() else {
-                return Ok(());
+        while self.is_waiting() {
+            let (acknowledged, failed, progress_at) = {
+                let mut state = self.producer.receipts().state();
+                let progress_at = *state.progress_at.get_or_insert_with(Instant::now);
+                (state.acknowledged, state.failed.clone(), progress_at)
             };
+            if let Some(error) = failed {
+                return Err(self.fail(error));
+            }
+            if acknowledged > self.acknowledged {
+                self.acknowledged = acknowledged;
+                self.count_in_flight();
+                return Ok(());
+            }
+            let deadline = progress_at + self.target.deadline();
             let look = (Instant::now() + LOOK_INTERVAL).min(deadline);
-            if let Ok(report) = tokio::time::timeout_at(look, oldest).await {
-                break report;
+            let changed = self.producer.receipts().changed.notified();
+            if tokio::time::timeout_at(look, changed).await.is_ok() {
+                continue;
             }
             // librdkafka itself goes on for ever after a wrong password.
-            if let Some(reason) = self.context.permanent_error() {
+            if let Some(reason) = self.producer.log().permanent_error() {
                 self.abandon();
                 return Err(self.target.refused(reason));
             }
             if Instant::now() >= deadline {
                 self.abandon();
-                return Err(self.target.unacknowledged(&self.context).await);
+                let log = self.producer.log();
+                return Err(self.target.unacknowledged(log).await);
             }
-        };
-        self.in_flight.pop_front();
-        self.metrics.in_flight(self.in_flight.len());
-        match report {
-            Ok(Ok(_)) => {
-                self.context.accepted();
-                self.acknowledged += 1;
-                self.progress_at = Instant::now();
-                Ok(())
-            }
-            Ok(Err((error, _))) => Err(self.fail(error)),
-            Err(_) => Err(self.fail(KafkaError::Canceled)),
         }
+        Ok(())
+    }
+
+    fn count_in_flight(&self) {
+        let in_flight = self.queued - self.acknowledged;
+        self.metrics
+            .in_flight(usize::try_from(in_flight).unwrap_or(usize::MAX));
     }
 
     /// Drops what is queued and what is on its way, and says why the producer stopped.
     fn fail(&mut self, error: KafkaError) -> PublishError {
-        let fatal = self.producer.client().fatal_error();
+        let fatal = self.producer.fatal_error();
         self.abandon();
         self.target.failed(&error, fatal)
     }
 
     /// Drops what is queued and what is on its way. Nothing may be sent afterwards: it would leave a hole.
     pub fn abandon(&mut self) {
-        // First, so that nobody waits for the reports on what is purged: each would carry a copy of its record.
-        self.in_flight.clear();
-        self.producer
-            .purge(PurgeConfig::default().queue().inflight());
+        self.producer.abandon();
+        self.queued = self.acknowledged;
         self.metrics.in_flight(0);
     }
 }
