@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Kills, freezes and cuts off the parts of a workflow at random while it runs, and checks that nothing was lost.
 #
-#   ci/chaos.sh [--seed N]... [--records M] [--steps S] [--writers W]
+#   ci/chaos.sh [--seed N]... [--records M] [--steps S] [--writers W] [--brokers B]
 #
+# --brokers 3 runs it on three brokers with replication 3, which are killed, frozen for up to 25 s and restarted one by one.
 # --seed may be given several times, also as a range such as 1-20; default 1. The same seed does the same things. What they
 # are, what comes of them, and what is promised: docs/reliability.md. Exit codes: 0 nothing was lost, 1 something was or a
 # seed could not be run, 2 wrong usage.
@@ -14,7 +15,7 @@ rest=()
 while [ $# -gt 0 ]; do
     case $1 in
     -h | --help) sed -n '2,/^set -/{/^set -/d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
-    --seed | --records | --steps | --writers)
+    --seed | --records | --steps | --writers | --brokers)
         [ $# -ge 2 ] || { echo "chaos: $1 takes a value" >&2; exit 2; }
         if [ "$1" != --seed ]; then
             rest+=("$1" "$2")

@@ -11,7 +11,7 @@ mod mock;
 mod send;
 mod watch;
 
-pub use apache::{ApacheKafka, ApacheKafkaError};
+pub use apache::{ApacheKafka, ApacheKafkaError, BrokerAction};
 pub use broker::{Broker, KAFKA_DIR};
 pub use mock::{MockKafka, MockKafkaError};
 pub use send::{publish, send_command};

@@ -2,6 +2,8 @@
 //!
 //! It is a process of its own, with a folder that holds everything about it. Its file `env` is what is read here.
 
+mod several;
+
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -23,6 +25,8 @@ use tokio::{
     process::Command,
     sync::{Mutex, OwnedMutexGuard},
 };
+
+pub use several::BrokerAction;
 
 /// The broker of this process that can be frozen: its folder, once it was started. One test after the other has it.
 static ALONE: LazyLock<Arc<Mutex<Option<PathBuf>>>> = LazyLock::new(Arc::default);
@@ -54,9 +58,9 @@ pub enum ApacheKafkaError {
         /// What was sent.
         signal: &'static str,
     },
-    /// It did not delete records.
-    #[error("deleting records: {0}")]
-    Deleting(#[from] KafkaError),
+    /// It did not do what a client of it asked for.
+    #[error("asking the broker: {0}")]
+    Asking(#[from] KafkaError),
     /// The script failed.
     #[error("{script:?} {verb} failed: {reason}")]
     Script {

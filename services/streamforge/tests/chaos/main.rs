@@ -45,6 +45,9 @@ pub(crate) struct Args {
     /// How many writers share them
     #[arg(long, default_value_t = 2, value_parser = value_parser!(u32).range(1..=3))]
     writers: u32,
+    /// How many brokers there are: 1, or 3 with replication
+    #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..=9))]
+    brokers: u32,
     /// The development ArangoDB, as a program
     #[arg(long)]
     arango: PathBuf,
@@ -58,10 +61,10 @@ async fn main() {
     let args = Args::parse();
     let begun = Instant::now();
     println!(
-        "seed {}: {} candles, {} writers, {} steps",
-        args.seed, args.records, args.writers, args.steps
+        "seed {}: {} candles, {} writers, {} brokers, {} steps",
+        args.seed, args.records, args.writers, args.brokers, args.steps
     );
-    let steps = plan::steps(args.seed, args.steps, args.writers);
+    let steps = plan::steps(args.seed, args.steps, args.writers, args.brokers);
     let mut stage = Stage::set(&args, &steps).await;
     for (number, step) in (1..).zip(&steps) {
         stage.pass(step.after).await;

@@ -10,7 +10,8 @@ pub(crate) enum Target {
     Loader,
     /// Counted from 1.
     Writer(u32),
-    Broker,
+    /// Counted from 1.
+    Broker(u32),
     Arango,
     /// The way from the writers to ArangoDB.
     ArangoNetwork,
@@ -21,7 +22,7 @@ impl fmt::Display for Target {
         match self {
             Self::Loader => f.write_str("the loader"),
             Self::Writer(number) => write!(f, "writer {number}"),
-            Self::Broker => f.write_str("the broker"),
+            Self::Broker(number) => write!(f, "broker {number}"),
             Self::Arango => f.write_str("ArangoDB"),
             Self::ArangoNetwork => f.write_str("the way to ArangoDB"),
         }
@@ -33,6 +34,8 @@ pub(crate) enum Kind {
     Kill,
     Freeze,
     Cut,
+    /// Stopped in order and started again.
+    Restart,
 }
 
 /// One thing that is done.
@@ -68,6 +71,7 @@ impl fmt::Display for Step {
                 lasts,
             }) => {
                 let kind = match kind {
+                    Kind::Restart => return write!(f, "restart {target}"),
                     Kind::Kill => "kill",
                     Kind::Freeze => "freeze",
                     Kind::Cut => "cut off",
@@ -78,39 +82,44 @@ impl fmt::Display for Step {
     }
 }
 
-/// So many steps.
-pub(crate) fn steps(seed: u64, count: u32, writers: u32) -> Vec<Step> {
+/// So many steps. With several brokers there is more time between them: a fail-over takes ten seconds.
+pub(crate) fn steps(seed: u64, count: u32, writers: u32, brokers: u32) -> Vec<Step> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut steps = Vec::new();
     for _ in 0..count {
-        let after = Duration::from_millis(random.random_range(300..2_000));
+        let longest = if brokers > 1 { 8_000 } else { 2_000 };
+        let after = Duration::from_millis(random.random_range(300..longest));
         let act = match random.random_range(0..12) {
             0 | 1 => Act::Poison(random.random_range(1..6)),
-            roll => Act::Fault(fault(&mut random, roll, writers)),
+            roll => Act::Fault(fault(&mut random, roll, writers, brokers)),
         };
         steps.push(Step { after, act });
     }
     steps
 }
 
-fn fault(random: &mut ChaCha8Rng, roll: u32, writers: u32) -> Fault {
+fn fault(random: &mut ChaCha8Rng, roll: u32, writers: u32, brokers: u32) -> Fault {
+    // Several brokers are struck more often than the rest, which is tried on one.
+    let is_broker = brokers > 1 && [2, 3, 4, 7, 9].contains(&roll);
     let target = match roll {
+        _ if is_broker => Target::Broker(random.random_range(1..=brokers)),
         2 | 3 => Target::Loader,
         4..=6 => Target::Writer(random.random_range(1..=writers)),
-        7 | 8 => Target::Broker,
+        7 | 8 => Target::Broker(1),
         9 | 10 => Target::Arango,
         _ => Target::ArangoNetwork,
     };
     let kind = match target {
         Target::ArangoNetwork => Kind::Cut,
+        Target::Broker(_) if brokers > 1 && random.random_bool(0.25) => Kind::Restart,
         _ if random.random_bool(0.5) => Kind::Kill,
         _ => Kind::Freeze,
     };
-    // A writer may be frozen for longer than its group waits for it.
-    let longest = if matches!(target, Target::Writer(_)) {
-        9_000
-    } else {
-        4_000
+    // A writer may be frozen for longer than its group waits for it, one of several brokers for longer than the others do.
+    let longest = match target {
+        Target::Writer(_) => 9_000,
+        Target::Broker(_) if brokers > 1 => 25_000,
+        _ => 4_000,
     };
     Fault {
         target,

@@ -14,13 +14,14 @@ use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
 use rustix::process::{Pid, Signal, kill_process};
 use streamforge_devstack::{
     exchange::{Exchange, Latency},
-    kafka::{ApacheKafka, Broker, publish},
+    kafka::{ApacheKafka, Broker, BrokerAction, publish},
 };
 use streamforge_utils::{
     config::Vars,
     protocol::{Interval, TimestampMs},
 };
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
 
 use crate::{
     Args,
@@ -120,6 +121,8 @@ pub(crate) struct Stage {
     proxy: Proxy,
     /// What has to be undone, and when.
     undo: Vec<(Instant, Target, Kind)>,
+    /// Brokers that are being started: one that was killed waits until the others miss it.
+    starting: Vec<(u32, JoinHandle<()>)>,
     /// What was put in, in order.
     pub(crate) poison: Vec<String>,
     random: ChaCha8Rng,
@@ -148,7 +151,11 @@ impl Stage {
             stalls: false,
         };
         let mut flow = Flow::start_without_topic(plan).await;
-        let broker = ApacheKafka::start(&args.kafka, &dir.path().join("kafka")).await;
+        let folder = dir.path().join("kafka");
+        let broker = match args.brokers {
+            1 => ApacheKafka::start(&args.kafka, &folder).await,
+            several => ApacheKafka::start_several(&args.kafka, &folder, several).await,
+        };
         flow.kafka = Broker::Apache(broker.unwrap());
         flow.create_topic().await;
 
@@ -170,6 +177,7 @@ impl Stage {
             arango_address,
             proxy,
             undo: Vec::new(),
+            starting: Vec::new(),
             poison: Vec::new(),
             random: ChaCha8Rng::seed_from_u64(args.seed ^ 1),
             dir,
@@ -187,7 +195,10 @@ impl Stage {
 
     pub(crate) async fn until_done(&mut self) {
         let begun = Instant::now();
-        while !(self.undo.is_empty() && self.jobs.iter().all(|job| job.is_done)) {
+        while !(self.undo.is_empty()
+            && self.starting.is_empty()
+            && self.jobs.iter().all(|job| job.is_done))
+        {
             self.tend().await;
             tokio::time::sleep(TICK).await;
             if begun.elapsed() > LIMIT {
@@ -219,7 +230,15 @@ impl Stage {
         let due = self.undo.iter().position(|(at, ..)| *at <= now);
         if let Some(index) = due {
             let (_, target, kind) = self.undo.remove(index);
-            self.mend(target, kind).await;
+            self.mend(target, kind);
+        }
+        while let Some(index) = self
+            .starting
+            .iter()
+            .position(|(_, task)| task.is_finished())
+        {
+            let (_, task) = self.starting.remove(index);
+            task.await.unwrap();
         }
     }
 
@@ -229,7 +248,19 @@ impl Stage {
             kind,
             lasts,
         } = fault;
+        if let Target::Broker(number) = target
+            && self.is_away(*number)
+        {
+            println!("           {target} is away already");
+            return;
+        }
         match kind {
+            Kind::Restart => {
+                if let Target::Broker(number) = target {
+                    self.start_broker(BrokerAction::Restart, *number);
+                }
+                return;
+            }
             Kind::Cut => self.proxy.cut(true),
             Kind::Kill => {
                 if let Some(index) = index_of(*target) {
@@ -242,11 +273,33 @@ impl Stage {
         self.undo.push((Instant::now() + *lasts, *target, *kind));
     }
 
-    async fn mend(&mut self, target: Target, kind: Kind) {
+    /// Whether a broker was killed or frozen, or is being started. One broker alone is struck whatever it does.
+    fn is_away(&self, number: u32) -> bool {
+        let is_struck =
+            |(_, target, _): &(Instant, Target, Kind)| *target == Target::Broker(number);
+        self.starting
+            .iter()
+            .any(|(starting, _)| *starting == number)
+            || (self.is_several() && self.undo.iter().any(is_struck))
+    }
+
+    fn is_several(&self) -> bool {
+        self.broker().get("KAFKA_BROKERS").is_ok()
+    }
+
+    fn start_broker(&mut self, action: BrokerAction, number: u32) {
+        let starting = self.broker().act(action, number);
+        let task = tokio::spawn(async move { starting.await.unwrap() });
+        self.starting.push((number, task));
+    }
+
+    fn mend(&mut self, target: Target, kind: Kind) {
         match (kind, target) {
             (Kind::Cut, _) => self.proxy.cut(false),
             (Kind::Freeze, _) => self.signal(target, Signal::CONT),
-            (Kind::Kill, Target::Broker) => self.broker().up().await.unwrap(),
+            (Kind::Kill, Target::Broker(number)) => {
+                self.start_broker(BrokerAction::Start, number);
+            }
             (Kind::Kill, Target::Arango) => {
                 // It may have been killed twice, and started since.
                 if self.arango.try_wait().unwrap().is_some() {
@@ -255,7 +308,7 @@ impl Stage {
                 }
             }
             // Its job starts it again.
-            (Kind::Kill, _) => {}
+            (Kind::Kill | Kind::Restart, _) => {}
         }
     }
 
@@ -270,8 +323,11 @@ impl Stage {
     fn signal(&mut self, target: Target, signal: Signal) {
         let id = match target {
             Target::Loader | Target::Writer(_) => index_of(target).and_then(|job| self.job(job)),
-            Target::Broker => {
-                let file = self.broker().get("KAFKA_PID_FILE").unwrap();
+            Target::Broker(number) => {
+                let several = self.broker().get(&format!("KAFKA_PID_FILE_{number}"));
+                let file = several
+                    .or_else(|_| self.broker().get("KAFKA_PID_FILE"))
+                    .unwrap();
                 fs::read_to_string(file)
                     .ok()
                     .and_then(|id| id.trim().parse().ok())
@@ -337,7 +393,7 @@ fn index_of(target: Target) -> Option<usize> {
     match target {
         Target::Loader => Some(0),
         Target::Writer(number) => Some(usize::try_from(number).unwrap()),
-        Target::Broker | Target::Arango | Target::ArangoNetwork => None,
+        Target::Broker(_) | Target::Arango | Target::ArangoNetwork => None,
     }
 }
 

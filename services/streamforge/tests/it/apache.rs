@@ -1,7 +1,9 @@
 //! What only a real broker can show. These tests need an Apache Kafka (`ci/kafka.sh start`, and its folder in
 //! `STREAMFORGE_KAFKA_DIR`); without one they say loudly that they were not run.
 
+mod brokers;
 mod foreign;
+mod frozen;
 mod own;
 mod refused;
 mod topics;
