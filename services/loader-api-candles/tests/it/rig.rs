@@ -224,6 +224,8 @@ impl Rig {
     pub(crate) async fn fill<'a>(&self, messages: impl IntoIterator<Item = &'a OwnedMessage>) {
         let producer: FutureProducer =
             producer_config(&self.kafka.config().unwrap(), "test", 64 * 1_024)
+                // As a loader does: the mock keeps 5 MiB of a partition.
+                .set("compression.type", "zstd")
                 .create()
                 .unwrap();
         let mut sent = Vec::new();
