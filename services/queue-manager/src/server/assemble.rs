@@ -86,15 +86,12 @@ pub(super) async fn assemble(
     let quarantine = store.quarantine();
     quarantine.register(&registry).context("register metrics")?;
     let launcher = launcher(config, vars, &store).await?;
-    let (kafka, api) = (&config.kafka, &config.api);
+    let kafka = &config.kafka;
     let topics = Topics::new(kafka, SERVICE).context("make a client of Kafka")?;
     let events_topic = config.topics.queue_events_topic.as_str().to_owned();
     let nudge = Arc::new(Notify::new());
     let changed = Arc::new(Notify::new());
-    let bounds = Bounds::of(descriptors::connections(
-        usize_of(api.api_max_connections.get()),
-        usize_of(api.api_max_in_flight.get()),
-    ));
+    let bounds = bounds(config);
     let metrics = ApiMetrics::register(&registry).context("register metrics")?;
     let conductor = Conductor {
         store: store.clone(),
@@ -142,11 +139,7 @@ pub(super) async fn assemble(
             service: Arc::new(service),
             hub: Arc::clone(&hub),
             access: Arc::new(access),
-            limits: Limits::new(
-                usize_of(api.api_max_body_bytes.get()),
-                api.api_timeout_secs.duration(),
-                usize_of(api.api_max_in_flight.get()),
-            ),
+            limits: request_limits(config),
             readiness: readiness.clone(),
             metrics: Arc::new(metrics),
             registry,
@@ -164,6 +157,21 @@ pub(super) async fn assemble(
         readiness,
         launcher,
     })
+}
+
+fn bounds(config: &Config) -> Bounds {
+    Bounds::of(descriptors::connections(
+        usize_of(config.api.api_max_connections.get()),
+        usize_of(config.api.api_max_in_flight.get()),
+    ))
+}
+
+fn request_limits(config: &Config) -> Limits {
+    Limits::new(
+        usize_of(config.api.api_max_body_bytes.get()),
+        config.api.api_timeout_secs.duration(),
+        usize_of(config.api.api_max_in_flight.get()),
+    )
 }
 
 /// The API, and health and metrics if they have a listener of their own.
