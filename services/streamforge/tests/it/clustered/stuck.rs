@@ -11,8 +11,13 @@ use crate::{
 /// Waits until the loader stands still for a reason that has these words, then stops all.
 async fn stalls(clustered: Clustered, manager: Manager, words: &[&str]) {
     let is_stalled = |queue: &Value| {
-        let reason = queue["parts"][0]["reason"].as_str().unwrap_or_default();
-        queue["parts"][0]["status"] == "stalled" && words.iter().all(|word| reason.contains(word))
+        // Not always the loader: a Secret may have nothing that it needs.
+        queue["parts"].as_array().is_some_and(|parts| {
+            parts.iter().any(|part| {
+                let reason = part["reason"].as_str().unwrap_or_default();
+                part["status"] == "stalled" && words.iter().all(|word| reason.contains(word))
+            })
+        })
     };
     let path = clustered.path();
     let what = format!("it is stalled, and says {words:?}");

@@ -92,7 +92,8 @@ async fn spoiled_documents_stop_nothing_and_stay_as_they_are() {
         queue["status"] == "error" && reason.starts_with("unreadable: ")
     };
     for named in &spoiled {
-        let shown = manager.until("it is shown as unreadable", &named.path(), is_unreadable);
+        let path = named.path();
+        let shown = manager.until("it is shown as unreadable", &path, is_unreadable);
         assert_eq!(shown.await["queue_id"], named.id());
         let stop = json!({"queue_id": named.id()});
         let refused = manager.ask(Method::POST, "/queues/stop", &[], Some(&stop));
