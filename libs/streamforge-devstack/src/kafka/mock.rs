@@ -47,7 +47,6 @@ enum Request {
     CreateTopic { name: String, partitions: i32 },
     Down,
     Up,
-    Leader { topic: String, broker: Option<i32> },
 }
 
 type Answer = Result<(), MockKafkaError>;
@@ -105,9 +104,6 @@ impl MockKafka {
                         Request::Up => {
                             kept.take();
                             cluster.broker_up(1)
-                        }
-                        Request::Leader { topic, broker } => {
-                            cluster.partition_leader(&topic, 0, broker)
                         }
                     };
                     let _ = answer.send(done.map_err(MockKafkaError::from));
@@ -188,18 +184,6 @@ impl MockKafka {
     /// librdkafka says no.
     pub fn up(&self) -> Result<(), MockKafkaError> {
         self.ask(Request::Up)
-    }
-
-    /// Takes the leader of a topic's only partition away, as if its broker had died, or gives it back. Other topics can be
-    /// used meanwhile.
-    ///
-    /// # Errors
-    /// librdkafka says no.
-    pub fn set_leader(&self, topic: &str, has_one: bool) -> Result<(), MockKafkaError> {
-        self.ask(Request::Leader {
-            topic: topic.to_owned(),
-            broker: has_one.then_some(1),
-        })
     }
 
     /// Sends a command on `queue-control`.

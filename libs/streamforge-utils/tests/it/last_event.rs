@@ -17,7 +17,7 @@ use crate::probe::{LIMIT, Probe};
 /// A fail-over of three brokers takes 9 s and more.
 const FAIL_OVER: Duration = Duration::from_secs(8);
 
-/// A broker whose topic of events can lose its leader.
+/// A broker that can be taken away.
 fn probe() -> Probe {
     Probe::on(Broker::Mock(MockKafka::start().unwrap()))
 }
@@ -43,50 +43,15 @@ async fn arrives_after_a_fail_over() {
         Ok(Outcome::Done)
     });
     until_started(&probe).await;
-    mock(&probe).set_leader(&probe.events, false).unwrap();
+    mock(&probe).down().unwrap();
     end.send(()).unwrap();
     tokio::time::sleep(FAIL_OVER).await;
     assert!(!worker.is_finished(), "it is still being tried");
-    mock(&probe).set_leader(&probe.events, true).unwrap();
+    mock(&probe).up().unwrap();
     let code = tokio::time::timeout(LIMIT, worker).await.unwrap().unwrap();
     assert_eq!(code, ExitCode::SUCCESS);
     let last = probe.until_ended().await.pop().unwrap();
     assert_eq!(last.event, EventKind::Finished);
-}
-
-#[tokio::test]
-async fn a_stop_leaves_it_the_grace_and_changes_neither_outcome_nor_code() {
-    let probe = probe();
-    let dir = TempDir::new().unwrap();
-    let path = dir.path().join("termination-log");
-    let path = path.to_str().unwrap();
-    let settings = probe.settings(
-        "some-worker",
-        &[
-            ("SHUTDOWN_GRACE_SECS", "7"),
-            ("TERMINATION_MESSAGE_PATH", path),
-        ],
-    );
-    let (end, ended) = tokio::sync::oneshot::channel();
-    let worker = probe.spawn(settings, |_| async {
-        ended.await.unwrap();
-        Ok(Outcome::Done)
-    });
-    until_started(&probe).await;
-    mock(&probe).set_leader(&probe.events, false).unwrap();
-    end.send(()).unwrap();
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let told = Instant::now();
-    probe.stop_all().await;
-    let code = tokio::time::timeout(LIMIT, worker).await.unwrap().unwrap();
-    assert_eq!(code, ExitCode::SUCCESS);
-    let waited = told.elapsed().as_secs_f64();
-    assert!((6.5..11.0).contains(&waited), "{waited} s");
-    let written: Event = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-    assert_eq!(
-        (written.event, written.queue_id.as_str()),
-        (EventKind::Finished, probe.queue.as_str())
-    );
 }
 
 #[tokio::test]

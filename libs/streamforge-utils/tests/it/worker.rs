@@ -419,6 +419,7 @@ async fn a_text_of_any_length_does_not_lose_the_last_event() {
     let probe = Probe::start();
     let worker = probe.spawn(probe.settings("some-worker", &[]), |ctx| async move {
         ctx.progress.set_message("é".repeat(300_000));
+        ctx.progress.set_written(1);
         tokio::time::sleep(Duration::from_millis(200)).await;
         Err(Failure::permanent(anyhow::anyhow!(
             "unknown interval {}",
@@ -439,8 +440,10 @@ async fn a_text_of_any_length_does_not_lose_the_last_event() {
 #[tokio::test]
 async fn a_worker_that_kafka_does_not_hear_is_started_once_its_body_has_begun() {
     let probe = Probe::start();
-    let port = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
-    let port = port.local_addr().unwrap().port().to_string();
+    let port = {
+        let free = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+        free.local_addr().unwrap().port().to_string()
+    };
     let away = [
         ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1"),
         ("METRICS_PORT", port.as_str()),
