@@ -23,8 +23,8 @@ pub use end::{End, Verdict, judge_ends, total_of_ends};
 pub use event::{Event, EventKind, Gap, InterruptReason, RecordCounts};
 pub use grid::Grid;
 pub use headers::{
-    DLQ_ERROR, DLQ_OFFSET, DLQ_PARTITION, DLQ_PRODUCER, DLQ_REASON, DLQ_TOPIC, EOS, EOS_VALUE,
-    REPLAY, SCHEMA, SCHEMA_VERSION, SEQ,
+    DLQ_ERROR, DLQ_OFFSET, DLQ_PARTITION, DLQ_PRODUCER, DLQ_REASON, DLQ_SIZE, DLQ_TOPIC, EOS,
+    EOS_VALUE, REPLAY, SCHEMA, SCHEMA_VERSION, SEQ,
 };
 pub use interval::{Interval, UnknownInterval};
 pub use marker::{Marker, MarkerOutcome};

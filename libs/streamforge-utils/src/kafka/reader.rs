@@ -207,6 +207,41 @@ impl TopicReader {
             .await
     }
 
+    /// Whether a partition has a message in `[from, to)`. An offset may have none: control records of transactions take one,
+    /// and compaction removes messages.
+    ///
+    /// # Errors
+    /// No broker, no rights, no such partition, or `from` is no longer there.
+    pub async fn has_message(
+        &self,
+        topic: &str,
+        partition: i32,
+        from: i64,
+        to: i64,
+    ) -> Result<bool, ReadError> {
+        let any = |_: &BorrowedMessage<'_>| Some(());
+        let found = self.find_first(topic, partition, (from, to), any).await?;
+        Ok(found.is_some())
+    }
+
+    /// How many partitions the topic has now; 0 if there is no such topic.
+    ///
+    /// # Errors
+    /// No broker or no rights.
+    pub async fn partitions(&self, topic: &str) -> Result<i32, ReadError> {
+        let name = topic.to_owned();
+        self.blocking(
+            format!("looking up the partitions of {topic}"),
+            move |consumer| {
+                let metadata = consumer.fetch_metadata(Some(&name), REQUEST_TIMEOUT)?;
+                let found = metadata.topics().iter().find(|topic| topic.name() == name);
+                let count = found.map_or(0, |topic| topic.partitions().len());
+                Ok(i32::try_from(count).unwrap_or(i32::MAX))
+            },
+        )
+        .await
+    }
+
     /// What `pick` makes of the first message of the offsets `[from, to)` that it makes something of.
     ///
     /// # Errors

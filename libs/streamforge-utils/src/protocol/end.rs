@@ -45,13 +45,16 @@ impl End {
 /// Whether the whole stream has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// These partitions have not, or it is not known. Empty as long as nobody knows how many there are.
+    /// These partitions have not, or it is not known: the first 1,000 of them. Empty as long as nobody knows how many there are.
     Open(Vec<i32>),
     /// The loader published everything.
     Finished,
     /// The loader was stopped.
     Interrupted,
 }
+
+/// Most open partitions that are listed. A marker may claim any number of them.
+const MAX_OPEN: usize = 1_000;
 
 /// Judges from the partitions that have ended.
 ///
@@ -62,6 +65,7 @@ pub fn judge_ends(ended: &BTreeMap<i32, End>) -> Verdict {
     };
     let open: Vec<i32> = (0..count)
         .filter(|partition| !ended.contains_key(partition))
+        .take(MAX_OPEN)
         .collect();
     if !open.is_empty() {
         return Verdict::Open(open);
@@ -113,6 +117,17 @@ mod tests {
                 holds,
                 "{marker:?} {run} {is_last}"
             );
+        }
+    }
+
+    #[test]
+    fn a_number_of_partitions_that_no_topic_has_costs_no_memory() {
+        let claims = |partitions| [(0, end(MarkerOutcome::Finished, 1, partitions))].into();
+        for partitions in [5_000, 50_000_000, i32::MAX] {
+            let Verdict::Open(open) = judge_ends(&claims(partitions)) else {
+                panic!("{partitions} partitions can't all have ended");
+            };
+            assert_eq!((open.len(), open[0]), (MAX_OPEN, 1));
         }
     }
 

@@ -23,6 +23,8 @@ pub const DLQ_TOPIC: &str = "streamforge-dlq-topic";
 pub const DLQ_PARTITION: &str = "streamforge-dlq-partition";
 /// On a dead letter: its offset in that partition.
 pub const DLQ_OFFSET: &str = "streamforge-dlq-offset";
+/// On a dead letter whose value did not fit into its topic and was left out: how many bytes the value had.
+pub const DLQ_SIZE: &str = "streamforge-dlq-size";
 /// On a dead letter: the telemetry id of the writer that rejected it.
 pub const DLQ_PRODUCER: &str = "streamforge-dlq-producer";
 
