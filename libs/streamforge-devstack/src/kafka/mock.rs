@@ -17,7 +17,10 @@
 
 use std::{net::SocketAddr, sync::mpsc, thread};
 
-use rdkafka::mocking::MockCluster;
+use rdkafka::{
+    mocking::MockCluster,
+    types::{RDKafkaApiKey, RDKafkaRespErr},
+};
 use socket2::{Domain, Socket, Type};
 use streamforge_utils::{
     config::{KafkaConfig, Reader, Vars},
@@ -45,6 +48,7 @@ pub enum MockKafkaError {
 
 enum Request {
     CreateTopic { name: String, partitions: i32 },
+    Refuse(RDKafkaApiKey, Vec<RDKafkaRespErr>),
     Down,
     Up,
 }
@@ -95,6 +99,10 @@ impl MockKafka {
                     let done = match request {
                         Request::CreateTopic { name, partitions } => {
                             cluster.create_topic(&name, partitions, 1)
+                        }
+                        Request::Refuse(requests, errors) => {
+                            cluster.request_errors(requests, &errors);
+                            Ok(())
                         }
                         Request::Down => {
                             let done = cluster.broker_down(1);
@@ -168,6 +176,18 @@ impl MockKafka {
     ) -> Result<(), MockKafkaError> {
         self.create_topic(data_topic, partitions)?;
         self.create_topic(&dead_letter_topic(data_topic), 1)
+    }
+
+    /// Answers the next requests of this kind with these errors.
+    ///
+    /// # Errors
+    /// The broker is gone.
+    pub fn refuse(
+        &self,
+        requests: RDKafkaApiKey,
+        errors: Vec<RDKafkaRespErr>,
+    ) -> Result<(), MockKafkaError> {
+        self.ask(Request::Refuse(requests, errors))
     }
 
     /// Closes all connections and takes no new ones until [`MockKafka::up`].
