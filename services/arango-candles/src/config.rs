@@ -12,6 +12,9 @@ use streamforge_utils::{
 
 use crate::SERVICE;
 
+/// Most bytes of records that may be held, so that the writer fits its pod: twice what may be in flight at a time.
+pub const MAX_HELD_BYTES: usize = 24 << 20;
+
 /// The variables of all sections, for `--help`.
 pub const VARIABLES: &[&[Variable]] = &[
     QueueConfig::VARIABLES,
@@ -161,11 +164,13 @@ impl Section for WriterConfig {
             .means("most records of a batch"),
         Variable::optional(
             "BATCH_MAX_BYTES",
-            "a number from 1024 to 67108864",
+            "a number from 1024 to 12582912",
             "1048576",
         )
         .default("1048576")
-        .means("most bytes of a batch; a record that is larger goes alone"),
+        .means(
+            "most bytes of a batch; a record that is larger goes alone; times ARANGO_IN_FLIGHT at most 12582912",
+        ),
         Variable::optional("BATCH_LINGER_MS", "milliseconds from 0 to 60000", "100")
             .default("100")
             .means("how long a batch may wait for more records"),
@@ -228,10 +233,21 @@ impl Section for WriterConfig {
             "BATCH_MAX_BYTES",
             self.batch_max_bytes as u64,
             1024,
-            64 << 20,
+            MAX_HELD_BYTES as u64 / 2,
         );
         within("BATCH_LINGER_MS", self.batch_linger_ms, 0, 60_000);
         within("ARANGO_IN_FLIGHT", self.in_flight as u64, 1, 64);
+        let in_flight = self.batch_max_bytes.saturating_mul(self.in_flight);
+        let are_legal =
+            self.batch_max_bytes <= MAX_HELD_BYTES / 2 && (1..=64).contains(&self.in_flight);
+        if are_legal && in_flight > MAX_HELD_BYTES / 2 {
+            let found = format!("{} x {}", self.batch_max_bytes, self.in_flight);
+            let expected = format!(
+                "a product of at most {}: the writer holds up to twice that in memory",
+                MAX_HELD_BYTES / 2
+            );
+            faults.wrong("BATCH_MAX_BYTES x ARANGO_IN_FLIGHT", &found, &expected);
+        }
         if self.overwrite_mode == OverwriteMode::Conflict {
             faults.wrong(
                 "ARANGO_OVERWRITE_MODE",

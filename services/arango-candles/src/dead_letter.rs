@@ -1,32 +1,40 @@
 //! Records that can't be written go to the dead-letter topic, with headers that say why and where they came from.
 //!
 //! A dead letter counts once the broker acknowledged it. It is never skipped: if the topic does not take it until
-//! the deadline, the worker fails, and the record comes again.
+//! the deadline, the worker fails, and the record is redelivered. One that is too large goes without its value.
 
-use std::{sync::Arc, time::Duration};
+mod letter;
+mod log;
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use rdkafka::{
     Message,
     error::KafkaError,
-    message::{Header, Headers, OwnedHeaders, OwnedMessage},
+    message::OwnedMessage,
     producer::{FutureProducer, FutureRecord},
+    types::RDKafkaErrorCode,
 };
 use streamforge_utils::{
     config::KafkaConfig,
     kafka::{self, KafkaContext, TopicError, TopicSpec, Topics},
-    protocol::{
-        DLQ_ERROR, DLQ_OFFSET, DLQ_PARTITION, DLQ_PRODUCER, DLQ_REASON, DLQ_TOPIC, SCHEMA,
-        SCHEMA_VERSION, dead_letter_topic,
-    },
-    text,
+    protocol::dead_letter_topic,
 };
 use tokio::sync::{OnceCell, Semaphore};
 use tracing::warn;
 
 use crate::{metrics::Metrics, record::Rejection};
+use letter::Letter;
+use log::RejectLog;
 
 /// What may wait for an acknowledgement, in KiB. Rejected records come one by one, not in floods.
-const QUEUE_KIB: u32 = 2 * 1024;
+const QUEUE_KIB: u32 = 4 * 1024;
+/// The largest dead letter with a value, in bytes before compression. It must fit into the queue, or would wait for room in
+/// vain.
+const MAX_LETTER_BYTES: &str = "4000000";
 /// Dead letters that are with librdkafka. An idempotent producer has five messages of a partition in flight, and spins while
 /// a broker is frozen if more wait behind them.
 const MAX_IN_FLIGHT: usize = 5;
@@ -37,7 +45,7 @@ const RETENTION_HOURS: u64 = 14 * 24;
 #[derive(Debug, thiserror::Error)]
 pub enum DeadLetterError {
     /// The topic is not there and can't be made.
-    #[error("the dead-letter topic is not to be had: {0}")]
+    #[error("dead-letter topic is unavailable: {0}")]
     Topic(#[from] TopicError),
     /// The broker did not take it.
     #[error(
@@ -73,6 +81,7 @@ pub struct DeadLetters {
     deadline: Duration,
     producer: OnceCell<FutureProducer<KafkaContext>>,
     in_flight: Semaphore,
+    log: Mutex<RejectLog>,
     metrics: Metrics,
 }
 
@@ -92,6 +101,7 @@ impl DeadLetters {
             deadline,
             producer: OnceCell::new(),
             in_flight: Semaphore::new(MAX_IN_FLIGHT),
+            log: Mutex::default(),
             metrics,
         })
     }
@@ -108,26 +118,59 @@ impl DeadLetters {
         let producer = self.producer.get_or_try_init(|| self.connect()).await?;
         // It is never closed.
         let _permit = self.in_flight.acquire().await;
-        warn!(
-            topic = message.topic(),
-            partition = message.partition(),
-            offset = message.offset(),
-            reason = rejection.reason.as_str(),
-            error = rejection.error,
-            "A record can't be written, it goes to the dead-letter topic"
-        );
-        let mut record = FutureRecord::<[u8], [u8]>::to(&self.topic).headers(headers_of(
-            message,
-            rejection,
-            &self.producer_id,
-        ));
-        record.key = message.key();
-        record.payload = message.payload();
-        // The producer's own deadline ends it; one for the queue besides would only drop it early.
-        let sent = producer.send(record, self.deadline).await;
-        sent.map_err(|(error, _)| self.failed(message, error))?;
+        self.log(message, rejection);
+        let letter = Letter::of(message, rejection, &self.producer_id);
+        let sent = match self.try_send(producer, message, letter).await {
+            Err(error) if is_too_large(&error) => {
+                let letter = Letter::without_value(message, rejection, &self.producer_id);
+                self.try_send(producer, message, letter).await
+            }
+            sent => sent,
+        };
+        sent.map_err(|error| self.failed(message, error))?;
         self.metrics.rejected(rejection.reason);
         Ok(())
+    }
+
+    async fn try_send(
+        &self,
+        producer: &FutureProducer<KafkaContext>,
+        message: &OwnedMessage,
+        letter: Letter<'_>,
+    ) -> Result<(), KafkaError> {
+        let mut record = FutureRecord::<[u8], [u8]>::to(&self.topic).headers(letter.headers);
+        record.key = letter.key;
+        record.payload = letter.payload;
+        // The producer's own deadline ends it; one for the queue besides would only drop it early.
+        let sent = producer.send(record, self.deadline).await;
+        sent.map(|_| ())
+            .map_err(|(error, _)| error)
+            .inspect_err(|error| {
+                if is_too_large(error) {
+                    warn!(
+                        topic = self.topic,
+                        partition = message.partition(),
+                        offset = message.offset(),
+                        bytes = message.payload().map_or(0, <[u8]>::len),
+                        "Dead letter is larger than its topic allows; sending it without its value"
+                    );
+                }
+            })
+    }
+
+    fn log(&self, message: &OwnedMessage, rejection: &Rejection) {
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(suppressed) = log.admit(Instant::now()) {
+            warn!(
+                topic = message.topic(),
+                partition = message.partition(),
+                offset = message.offset(),
+                reason = rejection.reason.as_str(),
+                error = rejection.error,
+                suppressed,
+                "Sending a record that can't be written to the dead-letter topic"
+            );
+        }
     }
 
     async fn connect(&self) -> Result<FutureProducer<KafkaContext>, DeadLetterError> {
@@ -146,8 +189,11 @@ impl DeadLetters {
             // A batch of one message leaves nothing to wait for.
             .set("linger.ms", "0")
             // A record that was small enough for its topic must fit with its new headers, too, where the broker
-            // allows it.
-            .set("message.max.bytes", "8000000")
+            // allows it: it came compressed.
+            .set("message.max.bytes", MAX_LETTER_BYTES)
+            .set("compression.type", "zstd")
+            // One that is too large must not take others with it.
+            .set("batch.num.messages", "1")
             .create_with_context(KafkaContext::default())
             .map_err(|error| self.no_client(error))
     }
@@ -170,71 +216,23 @@ impl DeadLetters {
     }
 }
 
-/// The record's own headers and what is to be known of its rejection.
-fn headers_of(message: &OwnedMessage, rejection: &Rejection, producer_id: &str) -> OwnedHeaders {
-    let mut headers = match message.headers() {
-        Some(own) => own
-            .iter()
-            .fold(OwnedHeaders::new(), |headers, own| headers.insert(own)),
-        None => OwnedHeaders::new(),
-    };
-    // An error that quotes a large record does not go into a header whole.
-    let error = text::cut(&rejection.error);
-    for (key, value) in [
-        (DLQ_REASON, rejection.reason.as_str()),
-        (DLQ_ERROR, &error),
-        (DLQ_TOPIC, message.topic()),
-        (DLQ_PARTITION, &message.partition().to_string()),
-        (DLQ_OFFSET, &message.offset().to_string()),
-        (DLQ_PRODUCER, producer_id),
-        // Last, so that it counts even where the record came with another one.
-        (SCHEMA, SCHEMA_VERSION),
-    ] {
-        headers = headers.insert(Header {
-            key,
-            value: Some(value),
-        });
+fn is_too_large(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge)
+}
+
+impl Drop for DeadLetters {
+    fn drop(&mut self) {
+        let log = self.log.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let suppressed = log.suppressed();
+        if suppressed > 0 {
+            warn!(
+                suppressed,
+                topic = self.topic,
+                "More records went to the dead-letter topic"
+            );
+        }
     }
-    headers
 }
 
 #[cfg(test)]
-mod tests {
-    use rdkafka::Timestamp;
-    use streamforge_utils::{kafka::headers, protocol::SEQ};
-
-    use super::*;
-    use crate::record::RejectReason;
-
-    #[test]
-    fn a_dead_letter_keeps_its_headers_and_says_why_and_from_where() {
-        let own = headers::with(&[(SEQ, "7")]);
-        let message = OwnedMessage::new(
-            Some(b"not json".to_vec()),
-            Some(b"BTCUSDT".to_vec()),
-            "wf-x-data".to_owned(),
-            Timestamp::NotAvailable,
-            2,
-            41,
-            Some(own),
-        );
-        let rejection = Rejection::new(RejectReason::NotACandle, "e".repeat(5000));
-        let all = headers_of(&message, &rejection, "arango-candles__abc123");
-        let letter = message.replace_headers(Some(all));
-        for (name, value) in [
-            (SEQ, "7"),
-            (SCHEMA, "1"),
-            (DLQ_REASON, "not-a-candle"),
-            (DLQ_TOPIC, "wf-x-data"),
-            (DLQ_PARTITION, "2"),
-            (DLQ_OFFSET, "41"),
-            (DLQ_PRODUCER, "arango-candles__abc123"),
-        ] {
-            assert_eq!(headers::get(&letter, name), Some(value), "{name}");
-        }
-        assert_eq!(
-            headers::get(&letter, DLQ_ERROR).unwrap().chars().count(),
-            text::MAX_CHARS
-        );
-    }
-}
+mod tests;

@@ -132,7 +132,7 @@ fn names_that_the_database_would_refuse_are_refused_here() {
 fn numbers_out_of_range_say_what_is_in_range() {
     for (name, wrong, expected) in [
         ("BATCH_MAX_RECORDS", "0", "1 to 100000"),
-        ("BATCH_MAX_BYTES", "10", "1024 to 67108864"),
+        ("BATCH_MAX_BYTES", "10", "1024 to 12582912"),
         ("BATCH_LINGER_MS", "60001", "0 to 60000"),
         ("ARANGO_IN_FLIGHT", "65", "1 to 64"),
         ("MAX_REJECTED", "-1", "a whole number"),
@@ -142,6 +142,30 @@ fn numbers_out_of_range_say_what_is_in_range() {
             fault.starts_with(name) && fault.contains(expected),
             "{fault}"
         );
+    }
+}
+
+#[test]
+fn what_is_held_in_memory_is_bounded() {
+    for (bytes, in_flight, fits) in [
+        ("12582912", "1", true),
+        ("3145728", "4", true),
+        ("3145729", "4", false),
+        ("1048576", "12", true),
+        ("1048576", "13", false),
+        ("12582912", "64", false),
+    ] {
+        let changes = [("BATCH_MAX_BYTES", bytes), ("ARANGO_IN_FLIGHT", in_flight)];
+        assert_eq!(read(&changes).is_ok(), fits, "{bytes} {in_flight}");
+        if !fits {
+            let fault = fault(&changes);
+            assert!(
+                fault.starts_with("BATCH_MAX_BYTES x ARANGO_IN_FLIGHT")
+                    && fault.contains(&format!("{bytes} x {in_flight}"))
+                    && fault.contains("at most 12582912"),
+                "{fault}"
+            );
+        }
     }
 }
 
