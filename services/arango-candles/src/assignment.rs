@@ -10,7 +10,7 @@ use crate::{
     end::End,
     note::CommitNote,
     offsets::{MAX_OUTSTANDING, Outcome},
-    partition::{Partition, Resume},
+    partition::{Look, Partition, Resume},
 };
 
 /// The assigned partitions.
@@ -32,6 +32,7 @@ struct Before {
     partitions: BTreeSet<i32>,
     written: u64,
     rejected: u64,
+    replayed: u64,
 }
 
 impl Assignment {
@@ -68,6 +69,7 @@ impl Assignment {
             self.before = Some(Before {
                 written: self.written(),
                 rejected: self.rejected(),
+                replayed: self.replayed(),
                 partitions: std::mem::take(&mut self.partitions).into_keys().collect(),
             });
         }
@@ -128,6 +130,31 @@ impl Assignment {
                 .map(|partition| partition.offsets().rejected())
                 .sum(),
         }
+    }
+
+    /// Records rejected of these partitions, whoever counts them.
+    pub fn rejected_of_all(&self) -> u64 {
+        let partitions = self.partitions.values();
+        partitions
+            .map(|partition| partition.offsets().rejected())
+            .sum()
+    }
+
+    /// How many of both were replayed.
+    pub fn replayed(&self) -> u64 {
+        match &self.before {
+            Some(before) => before.replayed,
+            None => self
+                .counted()
+                .map(|partition| partition.offsets().replayed())
+                .sum(),
+        }
+    }
+
+    /// What has to be looked up before partitions can end, with their numbers.
+    pub fn looks(&self) -> Vec<(i32, Look)> {
+        let look = |(number, partition): (&i32, &Partition)| Some((*number, partition.look()?));
+        self.partitions.iter().filter_map(look).collect()
     }
 
     fn counted(&self) -> impl Iterator<Item = &Partition> {
@@ -209,6 +236,7 @@ mod tests {
     fn candle(seq: u64) -> Reading {
         Reading {
             seq: Some(seq),
+            is_replayed: false,
             content: Content::Candle {
                 key: seq.to_string().into(),
             },

@@ -6,6 +6,8 @@
 //! any more, and everything it delivered comes through the [`Deliveries`] of that assignment only.
 
 mod group;
+mod position;
+mod pulse;
 mod thread;
 
 use std::{
@@ -16,7 +18,7 @@ use std::{
 use rdkafka::{ClientConfig, error::KafkaError, message::OwnedMessage};
 use streamforge_utils::{
     config::KafkaConfig,
-    kafka::{self, FetchSizes},
+    kafka::{self, FetchSizes, TopicReader},
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
@@ -47,6 +49,8 @@ pub enum Event {
     Committed(Vec<(i32, i64)>),
     /// The broker refused a commit, or did not answer; it can be made again.
     CommitFailed(KafkaError),
+    /// The group gives no partitions, and why. It may still do.
+    NoGroup(String),
     /// The end. Nothing follows.
     Failed(ConsumeError),
 }
@@ -193,7 +197,7 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// Joins the group. Must be called on a runtime.
+    /// Joins the group; `reader` is another client, for second opinions. Must be called on a runtime.
     ///
     /// # Errors
     /// If librdkafka refuses the configuration.
@@ -201,6 +205,7 @@ impl Consumer {
         kafka: &KafkaConfig,
         client_id: &str,
         settings: Settings,
+        reader: TopicReader,
         metrics: Metrics,
     ) -> Result<Self, ConsumeError> {
         let (to_writer, events) = mpsc::unbounded_channel();
@@ -216,7 +221,7 @@ impl Consumer {
         let consumer = config
             .create_with_context(context)
             .map_err(|error| refused(error.to_string()))?;
-        let reading = thread::Reading::new(consumer, settings.clone(), room, from_writer);
+        let reading = thread::Reading::new(consumer, settings.clone(), room, from_writer, reader);
         std::thread::Builder::new()
             .name("consumer".to_owned())
             .spawn(move || reading.run())

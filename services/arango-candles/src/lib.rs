@@ -128,8 +128,10 @@ async fn work(
         overwrite_mode: config.writer.overwrite_mode,
         wait_for_sync: config.writer.wait_for_sync,
     };
+    let reader = TopicReader::new(&config.kafka, &config.producer_id(), &config.group_id())
+        .map_err(Failure::permanent)?;
     let parts = write::Parts {
-        consumer: join(&config, &metrics).map_err(WriteError::Consume)?,
+        consumer: join(&config, reader.clone(), &metrics).map_err(WriteError::Consume)?,
         bulk: Arc::new(Bulk::new(session, retry, &options)),
         dead_letters: DeadLetters::new(
             &config.kafka,
@@ -138,8 +140,7 @@ async fn work(
             deadline,
             metrics.clone(),
         ),
-        reader: TopicReader::new(&config.kafka, &config.producer_id(), &config.group_id())
-            .map_err(Failure::permanent)?,
+        reader,
         progress: context.progress,
         metrics,
     };
@@ -174,13 +175,18 @@ async fn wait_for_topic(
     })
 }
 
-fn join(config: &Config, metrics: &Metrics) -> Result<Consumer, consume::ConsumeError> {
+fn join(
+    config: &Config,
+    reader: TopicReader,
+    metrics: &Metrics,
+) -> Result<Consumer, consume::ConsumeError> {
     let writer = &config.writer;
     let settings = consume::Settings {
         topic: writer.topic.clone(),
         group_id: config.group_id(),
         // What is on its way, and as much again as one batch to fill the next.
-        max_bytes_on_the_way: writer.batch_max_bytes * (writer.in_flight + 2),
+        max_bytes_on_the_way: (writer.batch_max_bytes * (writer.in_flight + 2))
+            .min(config::MAX_HELD_BYTES),
         retry_deadline: config.ops.retry_deadline(),
         fetch: config.fetch,
     };
@@ -188,6 +194,7 @@ fn join(config: &Config, metrics: &Metrics) -> Result<Consumer, consume::Consume
         &config.kafka,
         &config.producer_id(),
         settings,
+        reader,
         metrics.clone(),
     )
 }

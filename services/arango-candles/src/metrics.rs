@@ -19,6 +19,10 @@ pub const RETRIES: &str = "streamforge_arango_retries_total";
 pub const DEAD_LETTERS: &str = "streamforge_dead_letters_total";
 /// Records that came twice and were not written again.
 pub const DUPLICATES: &str = "streamforge_duplicates_total";
+/// Replayed records that were written or rejected.
+pub const REPLAYED: &str = "streamforge_replayed_total";
+/// How often reading was paused because the database was slow, which throws away what was fetched.
+pub const PAUSES: &str = "streamforge_reading_pauses_total";
 /// Messages between what was read and the end of the assigned partitions.
 pub const CONSUMER_LAG: &str = "streamforge_consumer_lag_records";
 /// Batches on their way to the database.
@@ -36,6 +40,10 @@ pub struct Metrics {
     rejected: IntCounterVec,
     /// See [`DUPLICATES`].
     pub duplicates: IntCounter,
+    /// See [`REPLAYED`].
+    pub replayed: IntCounter,
+    /// See [`PAUSES`].
+    pub pauses: IntCounter,
     /// See [`CONSUMER_LAG`].
     pub lag: IntGauge,
     /// See [`BATCHES_IN_FLIGHT`].
@@ -55,6 +63,8 @@ impl Metrics {
         registry.register(Box::new(metrics.retries.clone()))?;
         registry.register(Box::new(metrics.rejected.clone()))?;
         registry.register(Box::new(metrics.duplicates.clone()))?;
+        registry.register(Box::new(metrics.replayed.clone()))?;
+        registry.register(Box::new(metrics.pauses.clone()))?;
         registry.register(Box::new(metrics.lag.clone()))?;
         registry.register(Box::new(metrics.in_flight.clone()))?;
         Ok(metrics)
@@ -111,6 +121,11 @@ impl Default for Metrics {
                 DUPLICATES,
                 "Records that came twice and were not written again",
             ),
+            replayed: counter(REPLAYED, "Replayed records that were written or rejected"),
+            pauses: counter(
+                PAUSES,
+                "How often reading was paused because the database was slow",
+            ),
             lag: gauge(
                 CONSUMER_LAG,
                 "Messages between what was read and the end of the assigned partitions",
@@ -147,6 +162,8 @@ mod tests {
             RETRIES,
             DEAD_LETTERS,
             DUPLICATES,
+            REPLAYED,
+            PAUSES,
             CONSUMER_LAG,
             BATCHES_IN_FLIGHT,
         ] {

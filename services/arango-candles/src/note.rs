@@ -13,9 +13,12 @@ pub struct CommitNote {
     pub written: u64,
     /// Records in the dead-letter topic.
     pub rejected: u64,
+    /// How many of both were replayed: dead letters that were put back. Not among the numbered records of the partition.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub replayed: u64,
     /// Number of the last record.
     pub last_seq: u64,
-    /// Set if the last message below the offset is an end-of-stream marker: how its loader ended.
+    /// Set if no numbered record stands between an end-of-stream marker and the offset: how its loader ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eos: Option<MarkerOutcome>,
     /// How many partitions that marker names.
@@ -36,19 +39,27 @@ impl CommitNote {
         serde_json::to_string(&self).expect("numbers and words always serialise")
     }
 
-    /// Notes that a marker is now the last message.
+    /// Notes that a marker was passed.
     pub fn pass_marker(&mut self, marker: &Marker) {
         self.eos = Some(marker.outcome);
         self.partitions = Some(marker.partitions);
         self.run = marker.run;
     }
 
-    /// Notes that something that is no marker is now the last message.
+    /// Notes that a numbered record was passed, which undoes an end before it.
     pub fn pass_record(&mut self, run: u32) {
         self.eos = None;
         self.partitions = None;
         self.run = run;
     }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 #[cfg(test)]
@@ -76,6 +87,9 @@ mod tests {
             r#"{"written":1468,"rejected":2,"last_seq":1470,"eos":"finished","partitions":3,"run":1}"#
         );
         assert_eq!(CommitNote::parse(&text), Some(note));
+        note.replayed = 3;
+        assert!(note.to_metadata().contains(r#""replayed":3,"#));
+        assert_eq!(CommitNote::parse(&note.to_metadata()), Some(note));
     }
 
     #[test]

@@ -13,6 +13,17 @@ use crate::note::CommitNote;
 /// here although they are written, at 40 bytes each (2 MB in all), and would all be written again after a crash.
 pub const MAX_OUTSTANDING: usize = 50_000;
 
+/// What a message is for the numbering of its partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A record with this number. It undoes an end before it.
+    Numbered(u64),
+    /// A dead letter that was put back. It is written and counted; the numbering and the end stay as they are.
+    Replayed,
+    /// Without a number, or behind the end. The numbering and the end stay as they are.
+    Foreign,
+}
+
 /// What became of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -30,13 +41,14 @@ pub struct OffsetTracker {
     note: CommitNote,
     written: u64,
     rejected: u64,
+    replayed: u64,
     waiting: VecDeque<Waiting>,
 }
 
 #[derive(Debug)]
 struct Waiting {
     offset: i64,
-    seq: Option<u64>,
+    origin: Origin,
     state: State,
 }
 
@@ -58,6 +70,7 @@ impl OffsetTracker {
             note,
             written: note.written,
             rejected: note.rejected,
+            replayed: note.replayed,
             waiting: VecDeque::new(),
         }
     }
@@ -87,36 +100,61 @@ impl OffsetTracker {
         self.rejected
     }
 
+    /// How many of those written and rejected so far were replayed.
+    pub fn replayed(&self) -> u64 {
+        self.replayed
+    }
+
     /// Takes a record, which waits for its acknowledgement. Offsets come in ascending order.
-    pub fn take(&mut self, offset: i64, seq: Option<u64>) {
-        self.push(offset, seq, State::Open);
+    pub fn take(&mut self, offset: i64, origin: Origin) {
+        self.push(offset, origin, State::Open);
+    }
+
+    /// Takes the news that no message stands between the last one and `to`: the broker used those offsets for records of
+    /// its own.
+    pub fn pass(&mut self, to: i64) {
+        let next = self
+            .waiting
+            .back()
+            .map_or(self.position, |last| last.offset + 1);
+        if to > next {
+            self.skip(to - 1, Origin::Foreign);
+        }
     }
 
     /// Takes a message that needs no acknowledgement.
-    pub fn skip(&mut self, offset: i64) {
+    pub fn skip(&mut self, offset: i64, origin: Origin) {
         // A long row of them is one entry, however long one record before it may take.
         if let Some(last) = self.waiting.back_mut()
             && matches!(last.state, State::Skipped)
             && last.offset < offset
         {
             last.offset = offset;
+            if matches!(origin, Origin::Numbered(_)) {
+                last.origin = origin;
+            }
             return;
         }
-        self.push(offset, None, State::Skipped);
+        self.push(offset, origin, State::Skipped);
     }
 
     /// Takes an end-of-stream marker.
     pub fn mark(&mut self, offset: i64, marker: &Marker) {
-        self.push(offset, None, State::Marker(Box::new(marker.clone())));
+        let state = State::Marker(Box::new(marker.clone()));
+        self.push(offset, Origin::Foreign, state);
     }
 
-    fn push(&mut self, offset: i64, seq: Option<u64>, state: State) {
+    fn push(&mut self, offset: i64, origin: Origin, state: State) {
         let last = self
             .waiting
             .back()
             .map_or(self.position - 1, |last| last.offset);
         debug_assert!(offset > last, "offset {offset} came after {last}");
-        self.waiting.push_back(Waiting { offset, seq, state });
+        self.waiting.push_back(Waiting {
+            offset,
+            origin,
+            state,
+        });
         self.advance();
     }
 
@@ -128,11 +166,14 @@ impl OffsetTracker {
         else {
             return false;
         };
-        let state = &mut self.waiting[index].state;
-        if !matches!(state, State::Open) {
+        let waiting = &mut self.waiting[index];
+        if !matches!(waiting.state, State::Open) {
             return false;
         }
-        *state = State::Done(outcome);
+        waiting.state = State::Done(outcome);
+        if waiting.origin == Origin::Replayed {
+            self.replayed += 1;
+        }
         match outcome {
             Outcome::Written => self.written += 1,
             Outcome::Rejected => self.rejected += 1,
@@ -148,19 +189,23 @@ impl OffsetTracker {
                 break;
             };
             self.position = first.offset + 1;
-            match first.state {
-                State::Marker(marker) => self.note.pass_marker(&marker),
-                State::Done(Outcome::Written) => {
-                    self.note.written += 1;
-                    self.note.pass_record(self.run);
-                }
-                State::Done(Outcome::Rejected) => {
-                    self.note.rejected += 1;
-                    self.note.pass_record(self.run);
-                }
-                State::Skipped | State::Open => self.note.pass_record(self.run),
+            match &first.state {
+                State::Marker(marker) => self.note.pass_marker(marker),
+                State::Done(Outcome::Written) => self.note.written += 1,
+                State::Done(Outcome::Rejected) => self.note.rejected += 1,
+                State::Skipped | State::Open => {}
             }
-            self.note.last_seq = self.note.last_seq.max(first.seq.unwrap_or(0));
+            match (first.origin, &first.state) {
+                (Origin::Numbered(seq), _) => {
+                    self.note.pass_record(self.run);
+                    self.note.last_seq = self.note.last_seq.max(seq);
+                }
+                (Origin::Replayed, State::Done(_)) => self.note.replayed += 1,
+                _ => {}
+            }
+            if self.note.eos.is_none() {
+                self.note.run = self.run;
+            }
         }
     }
 }

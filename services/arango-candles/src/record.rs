@@ -10,6 +10,9 @@ use streamforge_utils::{
     },
 };
 
+/// How much of an error is kept, in characters: it may quote the whole record, and goes to logs, headers and events.
+pub const MAX_ERROR_CHARS: usize = 1_000;
+
 /// What the records of a topic have in common.
 #[derive(Debug, Clone)]
 pub struct Expected {
@@ -71,17 +74,18 @@ impl RejectReason {
 pub struct Rejection {
     /// The kind of fault.
     pub reason: RejectReason,
-    /// The whole error, for people.
+    /// The error, for people: its first 1,000 characters.
     pub error: String,
 }
 
 impl Rejection {
     /// A fault of this kind.
     pub fn new(reason: RejectReason, error: impl Into<String>) -> Self {
-        Self {
-            reason,
-            error: error.into(),
+        let mut error = error.into();
+        if let Some((end, _)) = error.char_indices().nth(MAX_ERROR_CHARS) {
+            error.truncate(end);
         }
+        Self { reason, error }
     }
 }
 
@@ -102,8 +106,10 @@ pub enum Content {
 /// A message, read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reading {
-    /// Its number in the partition, from 1; known of some rejected records too. A marker has none.
+    /// Its number in the partition, from 1; known of some rejected records too. Markers and replayed records have none.
     pub seq: Option<u64>,
+    /// Whether it is a dead letter that was put back. Then it is no marker.
+    pub is_replayed: bool,
     /// What it is.
     pub content: Content,
 }
@@ -112,17 +118,18 @@ pub struct Reading {
 pub fn read<M: Message>(message: &M, expected: &Expected) -> Reading {
     let header = |name| headers::get(message, name);
     let payload = message.payload().unwrap_or_default();
-    let is_marker = header(EOS) == Some(EOS_VALUE);
+    let is_replayed = headers::is_replayed(message);
+    let is_marker = !is_replayed && header(EOS) == Some(EOS_VALUE);
     // Known even of a record that is rejected: the next one would else look as if records were lost.
     let seq = header(SEQ)
         .and_then(|text| text.parse().ok())
-        .filter(|seq| *seq > 0 && !is_marker);
+        .filter(|seq| *seq > 0 && !is_marker && !is_replayed);
     let content = if header(SCHEMA) != Some(SCHEMA_VERSION) {
         let error = unexpected_header(SCHEMA, header(SCHEMA), SCHEMA_VERSION);
         Content::Rejected(Rejection::new(RejectReason::Schema, error))
     } else if is_marker {
         read_marker(payload, message.partition(), expected)
-    } else if seq.is_none() {
+    } else if seq.is_none() && !is_replayed {
         let error = unexpected_header(SEQ, header(SEQ), "a number from 1");
         Content::Rejected(Rejection::new(RejectReason::Sequence, error))
     } else {
@@ -131,7 +138,11 @@ pub fn read<M: Message>(message: &M, expected: &Expected) -> Reading {
             Err(rejection) => Content::Rejected(rejection),
         }
     };
-    Reading { seq, content }
+    Reading {
+        seq,
+        is_replayed,
+        content,
+    }
 }
 
 fn read_candle(payload: &[u8], expected: &Expected) -> Result<Box<str>, Rejection> {

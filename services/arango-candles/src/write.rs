@@ -5,25 +5,25 @@
 //!
 //! Everything is an argument; nothing is configured or connected here.
 
+mod committing;
+mod end_lookup;
 mod ending;
 mod error;
 mod flight;
 mod others;
+mod rejecting;
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream::FuturesUnordered};
-use rdkafka::Message;
+use rdkafka::{Message, error::KafkaError};
 use streamforge_utils::{
-    kafka::{TopicReader, is_permanent},
-    shutdown::StopSignal,
-    telemetry::Progress,
-    worker::Outcome,
+    kafka::TopicReader, shutdown::StopSignal, telemetry::Progress, worker::Outcome,
 };
 use tokio::time::Instant;
-use tracing::{debug, warn};
 
-pub use error::WriteError;
+use end_lookup::EndLookup;
+pub use error::{LastRejected, WriteError};
 use flight::{Landed, Taken};
 use others::Others;
 
@@ -36,11 +36,9 @@ use crate::{
     metrics::Metrics,
     offsets,
     partition::{Action, Resume},
-    record::{self, Expected, Rejection},
+    record::{self, Content, Expected, Reading},
 };
 
-/// How often is committed. After a crash this much is written again.
-const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 /// How often is looked at what no event announces.
 const TICK: Duration = Duration::from_millis(250);
 /// How many messages are taken before the others in the loop get their turn.
@@ -118,10 +116,17 @@ struct Writer {
     in_flight: InFlight,
     /// How many of them are dead letters.
     letters: u64,
+    last_rejected: Option<LastRejected>,
+    /// A marker that names more partitions than are known. Nothing is read while it is there.
+    doubtful: Option<Taken>,
+    reader: TopicReader,
     others: Others,
+    end_lookup: EndLookup,
     commit_at: Instant,
-    /// Since when commits fail.
-    commit_trouble: Option<Instant>,
+    /// Since when commits fail, and how the last one did.
+    commit_trouble: Option<(Instant, KafkaError)>,
+    /// Why the group gives no partitions, and since when.
+    group_trouble: Option<(Instant, String)>,
     last_message: Instant,
     /// Why nothing more can be read, if that was found out while settling.
     failure: Option<ConsumeError>,
@@ -142,7 +147,13 @@ impl Writer {
         let now = Instant::now();
         Self {
             batcher: Batcher::new(settings.limits),
-            others: Others::new(reader, &settings),
+            others: Others::new(reader.clone(), &settings),
+            end_lookup: EndLookup::new(
+                reader.clone(),
+                settings.topic.clone(),
+                settings.retry_deadline,
+            ),
+            reader,
             settings,
             consumer,
             bulk,
@@ -155,8 +166,11 @@ impl Writer {
             held: None,
             in_flight: FuturesUnordered::new(),
             letters: 0,
+            last_rejected: None,
+            doubtful: None,
             commit_at: now,
             commit_trouble: None,
+            group_trouble: None,
             last_message: now,
             failure: None,
             next_assignment: None,
@@ -170,6 +184,8 @@ impl Writer {
             }
             let is_blocked = self.dispatch(false);
             self.commit_if_due()?;
+            self.end_lookup.ask(&self.assignment);
+            self.others.ask_counts(&self.assignment);
             if let Some(outcome) = self.outcome(stop) {
                 return Ok(outcome);
             }
@@ -183,8 +199,11 @@ impl Writer {
                 () = stop.cancelled() => return Ok(Outcome::Stopped),
                 event = self.consumer.next_event() => self.on_event(event).await?,
                 Some(landed) = self.in_flight.next() => self.on_landed(landed?)?,
+                found = self.end_lookup.found() => {
+                    end_lookup::tell(&mut self.assignment, found.map_err(WriteError::Read)?);
+                }
                 found = self.others.found() => self.on_others(found)?,
-                delivery = next(&mut self.deliveries), if self.takes_more() => self.on_deliveries(delivery)?,
+                delivery = next(&mut self.deliveries), if self.takes_more() => self.on_deliveries(delivery).await?,
                 () = tokio::time::sleep_until(wake) => {}
             }
         }
@@ -196,13 +215,20 @@ impl Writer {
                 partitions,
                 deliveries,
                 ..
-            } => self.take_on(partitions, deliveries),
+            } => self.take_on(partitions, deliveries).await?,
+            Event::NoGroup(reason) => {
+                self.progress
+                    .set_message(format!("waiting for the consumer group: {reason}"));
+                self.group_trouble
+                    .get_or_insert((Instant::now(), String::new()))
+                    .1 = reason;
+            }
             Event::Revoked(revocation) => {
                 self.deliveries = None;
                 let settled = self.settle(revocation.until()).await;
                 self.let_go(revocation);
                 if let Some((partitions, deliveries)) = self.next_assignment.take() {
-                    self.take_on(partitions, deliveries);
+                    self.take_on(partitions, deliveries).await?;
                 }
                 settled?;
             }
@@ -210,32 +236,27 @@ impl Writer {
                 self.assignment.confirm(&commits);
                 self.commit_trouble = None;
             }
-            Event::CommitFailed(error) if is_permanent(&error) => {
-                return Err(WriteError::Consume(ConsumeError::Refused {
-                    topic: self.settings.topic.clone(),
-                    reason: format!("a commit was refused: {error}"),
-                }));
-            }
-            Event::CommitFailed(error) => {
-                // As usual while the group changes: then a revocation follows.
-                warn!(%error, "A commit failed, trying again");
-                self.assignment.resubmit();
-                self.commit_trouble.get_or_insert_with(Instant::now);
-                self.commit_at = Instant::now() + COMMIT_INTERVAL;
-            }
+            Event::CommitFailed(error) => self.on_failed_commit(error)?,
             Event::Failed(error) => return Err(WriteError::Consume(error)),
         }
         Ok(())
     }
 
-    fn take_on(&mut self, partitions: Vec<(i32, Resume)>, deliveries: Deliveries) {
+    async fn take_on(
+        &mut self,
+        partitions: Vec<(i32, Resume)>,
+        deliveries: Deliveries,
+    ) -> Result<(), WriteError> {
+        let partitions = self.without_false_ends(partitions).await?;
         self.assignment.replace(partitions, self.settings.run);
+        self.group_trouble = None;
         self.was_assigned = true;
         self.deliveries = Some(deliveries);
         self.others.forget();
         self.commit_trouble = None;
         self.last_message = Instant::now();
         self.report();
+        self.check_rejected()
     }
 
     fn let_go(&mut self, revocation: Revocation) {
@@ -243,6 +264,7 @@ impl Writer {
         self.assignment.forget();
         self.batcher.clear();
         self.held = None;
+        self.doubtful = None;
         // What is still on its way belongs to nobody any more; whoever reads it again writes it again.
         self.in_flight.clear();
         self.letters = 0;
@@ -251,10 +273,10 @@ impl Writer {
 
     /// Whether there is room for more messages.
     fn takes_more(&self) -> bool {
-        self.held.is_none() && !self.assignment.is_full()
+        self.held.is_none() && self.doubtful.is_none() && !self.assignment.is_full()
     }
 
-    fn on_deliveries(&mut self, first: Delivery) -> Result<(), WriteError> {
+    async fn on_deliveries(&mut self, first: Delivery) -> Result<(), WriteError> {
         self.on_delivery(first)?;
         for _ in 1..TURN {
             if !self.takes_more() {
@@ -269,7 +291,10 @@ impl Writer {
                 None => break,
             }
         }
-        Ok(())
+        match self.doubtful.take() {
+            Some(taken) => self.take_doubtful(taken).await,
+            None => Ok(()),
+        }
     }
 
     fn on_delivery(&mut self, delivery: Delivery) -> Result<(), WriteError> {
@@ -282,11 +307,21 @@ impl Writer {
                 return Ok(());
             }
         };
+        let reading = record::read(&taken.message, &self.settings.expected);
+        if let Content::Marker(marker) = &reading.content
+            && marker.partitions > self.settings.partitions
+        {
+            self.doubtful = Some(taken);
+            return Ok(());
+        }
+        self.take(taken, reading)
+    }
+
+    fn take(&mut self, taken: Taken, reading: Reading) -> Result<(), WriteError> {
         let (number, offset) = (taken.message.partition(), taken.message.offset());
         let Some(partition) = self.assignment.partition_mut(number) else {
             return Ok(());
         };
-        let reading = record::read(&taken.message, &self.settings.expected);
         let action = partition
             .accept(offset, reading)
             .map_err(|lost| WriteError::Lost {
@@ -342,25 +377,8 @@ impl Writer {
         }
     }
 
-    fn reject(&mut self, taken: Taken, rejection: Rejection) -> Result<(), WriteError> {
-        let count = self.assignment.rejected() + self.letters + 1;
-        if count > self.settings.max_rejected {
-            return Err(WriteError::TooManyRejected {
-                max: self.settings.max_rejected,
-                topic: self.settings.topic.clone(),
-                partition: taken.message.partition(),
-                offset: taken.message.offset(),
-                rejection,
-            });
-        }
-        self.letters += 1;
-        let generation = self.assignment.generation();
-        let flight = flight::bury(Arc::clone(&self.dead_letters), generation, taken, rejection);
-        self.in_flight.push(Box::pin(flight));
-        Ok(())
-    }
-
     fn on_landed(&mut self, landed: Landed) -> Result<(), WriteError> {
+        let replayed = self.assignment.replayed();
         match landed {
             Landed::Batch {
                 generation,
@@ -392,12 +410,15 @@ impl Writer {
                     .acknowledge(generation, partition, offset, outcome);
             }
         }
+        let more = self.assignment.replayed().saturating_sub(replayed);
+        self.metrics.replayed.inc_by(more);
         self.report();
         Ok(())
     }
 
     fn report(&self) {
         let (written, rejected) = (self.assignment.written(), self.assignment.rejected());
+        let replayed = self.assignment.replayed();
         self.progress.set_written(written);
         self.progress.set_rejected(rejected);
         let total = self.progress.counts().total;
@@ -409,32 +430,13 @@ impl Writer {
         } else {
             String::new()
         };
-        self.progress
-            .set_message(format!("{written}{of_total} records written{and_rejected}"));
-    }
-
-    fn commit_if_due(&mut self) -> Result<(), WriteError> {
-        let now = Instant::now();
-        if let Some(since) = self.commit_trouble
-            && now.duration_since(since) > self.settings.retry_deadline
-        {
-            let seconds = self.settings.retry_deadline.as_secs_f64();
-            return Err(WriteError::Consume(ConsumeError::Unavailable {
-                topic: self.settings.topic.clone(),
-                reason: format!("no commit was confirmed for {seconds} s (RETRY_DEADLINE_SECS)"),
-            }));
-        }
-        let is_urgent = self.commit_trouble.is_none() && self.assignment.has_urgent_commit();
-        if now < self.commit_at && !is_urgent {
-            return Ok(());
-        }
-        self.commit_at = now + COMMIT_INTERVAL;
-        let commits = self.assignment.next_commits();
-        if !commits.is_empty() {
-            debug!(?commits, "Committing");
-            self.consumer.commit(commits);
-        }
-        Ok(())
+        let of_them = if replayed > 0 {
+            format!(" ({replayed} of them replayed)")
+        } else {
+            String::new()
+        };
+        let message = format!("{written}{of_total} records written{and_rejected}{of_them}");
+        self.progress.set_message(message);
     }
 }
 

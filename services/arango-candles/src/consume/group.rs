@@ -23,7 +23,9 @@ use streamforge_utils::kafka::{KafkaContext, is_permanent};
 use tokio::{runtime::Handle, sync::mpsc};
 use tracing::{debug, info, warn};
 
-use super::{Commit, ConsumeError, Delivery, Event, REVOKE_LIMIT, Revocation, Settings};
+use super::{
+    Commit, ConsumeError, Delivery, Event, REVOKE_LIMIT, Revocation, Settings, position::Found,
+};
 use crate::{metrics::Metrics, note::CommitNote, partition::Resume};
 
 /// How long one request to the broker may take.
@@ -45,6 +47,10 @@ pub(super) struct Context {
     assignment: Mutex<Assignment>,
     /// Since when no broker has been there.
     trouble: Mutex<Option<Instant>>,
+    /// Since when the group has given nothing; `None` while it has.
+    unassigned: Mutex<Option<Instant>>,
+    /// What librdkafka last said was wrong, and when.
+    last_error: Mutex<Option<(Instant, String)>>,
     /// An assigned partition that has no leader, and since when one has none.
     leaderless: Mutex<Option<(i32, Instant)>>,
     closing: AtomicBool,
@@ -93,6 +99,8 @@ impl Context {
             events,
             assignment: Mutex::default(),
             trouble: Mutex::default(),
+            unassigned: Mutex::new(Some(Instant::now())),
+            last_error: Mutex::default(),
             leaderless: Mutex::default(),
             closing: AtomicBool::new(false),
             is_paused: AtomicBool::new(false),
@@ -115,6 +123,22 @@ impl Context {
 
     pub(super) fn trouble_since(&self) -> Option<Instant> {
         *lock(&self.trouble)
+    }
+
+    /// Since when the group has given nothing, not even an empty share.
+    pub(super) fn unassigned_since(&self) -> Option<Instant> {
+        *lock(&self.unassigned)
+    }
+
+    /// What was last wrong, if that was after `since`.
+    pub(super) fn last_error_since(&self, since: Instant) -> Option<String> {
+        let last = lock(&self.last_error);
+        let (_, error) = last.as_ref().filter(|(at, _)| *at >= since)?;
+        Some(error.clone())
+    }
+
+    pub(super) fn note_error(&self, error: String) {
+        *lock(&self.last_error) = Some((Instant::now(), error));
     }
 
     pub(super) fn leaderless_since(&self) -> Option<(i32, Instant)> {
@@ -156,7 +180,12 @@ impl Context {
             consumer.resume(&list)
         };
         match done {
-            Ok(()) => self.is_paused.store(pause, Ordering::Relaxed),
+            Ok(()) => {
+                self.is_paused.store(pause, Ordering::Relaxed);
+                if pause {
+                    self.metrics.pauses.inc();
+                }
+            }
             Err(error) => warn!(%error, pause, "Could not pause or resume partitions"),
         }
     }
@@ -174,6 +203,7 @@ impl Context {
     }
 
     fn assign(&self, consumer: &BaseConsumer<Self>, given: &TopicPartitionList) {
+        *lock(&self.unassigned) = None;
         let partitions: Vec<i32> = given
             .elements()
             .iter()
@@ -251,6 +281,7 @@ impl Context {
         assignment.deliveries = None;
         assignment.positions.clear();
         drop(assignment);
+        *lock(&self.unassigned) = Some(Instant::now());
         *lock(&self.leaderless) = None;
         self.metrics.lag.set(0);
         if let Err(error) = consumer.unassign() {
@@ -290,8 +321,8 @@ impl Context {
         Ok(())
     }
 
-    /// Where each partition is taken up, and the offset to read from: one before the commit, if that message is
-    /// still there.
+    /// Where each partition is taken up, and the offset to read from: one before the commit, or some if that has no note,
+    /// as far as they are still there.
     fn look_up(
         &self,
         consumer: &BaseConsumer<Self>,
@@ -373,55 +404,6 @@ impl Context {
     }
 }
 
-/// What the broker knows of a partition.
-#[derive(Debug)]
-struct Found {
-    partition: i32,
-    low: i64,
-    high: i64,
-    committed: Option<(i64, Option<CommitNote>)>,
-}
-
-impl Found {
-    fn take_up(self, topic: &str) -> Result<(i32, Resume, i64), ConsumeError> {
-        let Self {
-            partition,
-            low,
-            high,
-            committed,
-        } = self;
-        let Some((offset, note)) = committed else {
-            return Ok((partition, Resume::AtFirst { low }, low));
-        };
-        check_position(topic, partition, offset, low, high)?;
-        let resume = Resume::AfterCommit { offset, note };
-        Ok((partition, resume, (offset - 1).max(low)))
-    }
-}
-
-/// Whether a partition that has `[low, high)` can be read on at `offset`.
-pub(super) fn check_position(
-    topic: &str,
-    partition: i32,
-    offset: i64,
-    low: i64,
-    high: i64,
-) -> Result<(), ConsumeError> {
-    if offset < low {
-        let last = low - 1;
-        return Err(ConsumeError::Lost(format!(
-            "offsets {offset} to {last} of topic {topic:?} partition {partition} were deleted before they were read"
-        )));
-    }
-    if offset > high {
-        return Err(ConsumeError::Lost(format!(
-            "topic {topic:?} partition {partition} ends at offset {high}, before {offset} where this group goes on: \
-             the topic was deleted and made again"
-        )));
-    }
-    Ok(())
-}
-
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.kafka.log(level, facility, message);
@@ -438,6 +420,7 @@ impl ClientContext for Context {
         }
         // Reported for each partition each time it is read to its end, and no error.
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
+            self.note_error(format!("{error}: {reason}"));
             self.kafka.error(error, reason);
         }
     }

@@ -4,7 +4,7 @@ use rdkafka::{
     Timestamp,
     message::{Header, OwnedHeaders, OwnedMessage},
 };
-use streamforge_utils::protocol::MarkerOutcome;
+use streamforge_utils::protocol::{DLQ_TOPIC, MarkerOutcome, REPLAY};
 
 use super::*;
 
@@ -147,4 +147,28 @@ fn a_marker_that_can_not_be_of_this_partition_is_rejected() {
         assert_eq!(reason, RejectReason::BadMarker);
         assert!(error.contains(part), "{error}");
     }
+}
+
+#[test]
+fn a_replayed_record_is_known_by_its_headers_and_has_no_number() {
+    let replayed = [(SCHEMA, "1"), (REPLAY, "wf-x-data/2/7")];
+    let as_it_was = [(SCHEMA, "1"), (DLQ_TOPIC, "wf-x-data"), (SEQ, "7")];
+    for headers in [replayed.as_slice(), as_it_was.as_slice()] {
+        let reading = reading(CANDLE, headers);
+        assert_eq!((reading.seq, reading.is_replayed), (None, true));
+        assert!(matches!(reading.content, Content::Candle { .. }));
+    }
+    // A marker that was rejected, put back, is none either.
+    let marker = [(SCHEMA, "1"), (DLQ_TOPIC, "wf-x-data"), (EOS, "1")];
+    let (reason, _) = rejection(&reading(MARKER, &marker));
+    assert_eq!(reason, RejectReason::NotACandle);
+    assert!(!reading(CANDLE, &[(SCHEMA, "1"), (SEQ, "7")]).is_replayed);
+}
+
+#[test]
+fn an_error_that_quotes_a_large_record_is_cut() {
+    let huge = CANDLE.replace("BTCUSDT", &"ü".repeat(300_000));
+    let reading = reading(&huge, &[(SCHEMA, "1"), (SEQ, "7")]);
+    let (_, error) = rejection(&reading);
+    assert_eq!(error.chars().count(), MAX_ERROR_CHARS);
 }

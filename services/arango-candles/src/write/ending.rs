@@ -21,6 +21,9 @@ const CLOSING: Duration = Duration::from_secs(4);
 impl Writer {
     /// Whether the stream has ended, by what is known now. Asks for what is not known of other writers' partitions.
     pub(super) fn outcome(&mut self, stop: &StopSignal) -> Option<Outcome> {
+        if let Some(outcome) = self.outcome_without_group(stop) {
+            return Some(outcome);
+        }
         if !self.was_assigned {
             return None;
         }
@@ -57,14 +60,23 @@ impl Writer {
         None
     }
 
+    /// A drain can't empty a topic whose group gives no partitions; it does not wait for that.
+    fn outcome_without_group(&self, stop: &StopSignal) -> Option<Outcome> {
+        let (since, reason) = self.group_trouble.as_ref()?;
+        if !stop.is_draining() || since.elapsed() < DRAIN_QUIET {
+            return None;
+        }
+        warn!(
+            reason,
+            "Told to drain while the consumer group gives no partitions; unread records stay in the topic"
+        );
+        Some(Outcome::Stopped)
+    }
+
     pub(super) fn on_others(&mut self, found: Result<(), ReadError>) -> Result<(), WriteError> {
         match found {
-            Ok(()) => Ok(()),
-            Err(error) if error.is_permanent() => Err(WriteError::Read(error)),
-            Err(error) => {
-                warn!(%error, "Could not look at the other partitions, trying again");
-                Ok(())
-            }
+            Ok(()) => self.check_rejected(),
+            Err(error) => Err(WriteError::Read(error)),
         }
     }
 
@@ -98,7 +110,7 @@ impl Writer {
                         self.next_assignment = Some((partitions, deliveries));
                         return Ok(());
                     }
-                    Event::CommitFailed(_) => {}
+                    Event::CommitFailed(_) | Event::NoGroup(_) => {}
                 },
                 () = tokio::time::sleep_until(until) => return Ok(()),
             }

@@ -38,21 +38,42 @@ pub enum WriteError {
     },
     /// More records were rejected than may be.
     #[error(
-        "more than {max} records were rejected (MAX_REJECTED); the last one, in topic {topic:?} partition {partition} at \
-         offset {offset}: {}: {}", .rejection.reason.as_str(), .rejection.error
+        "more than {max} records were rejected (MAX_REJECTED) by the writers of topic {topic:?}{}",
+        describe_last(.last.as_deref())
     )]
     TooManyRejected {
         /// How many may be.
         max: u64,
-        /// Where the last one came from.
+        /// The data topic.
         topic: String,
-        /// Where the last one came from.
-        partition: i32,
-        /// Where the last one came from.
-        offset: i64,
-        /// Why it was rejected.
-        rejection: Rejection,
+        /// The last one of this writer.
+        last: Option<Box<LastRejected>>,
     },
+}
+
+/// A record that was rejected.
+#[derive(Debug, Clone)]
+pub struct LastRejected {
+    /// Where it came from.
+    pub partition: i32,
+    /// Where it came from.
+    pub offset: i64,
+    /// Why it was rejected.
+    pub rejection: Rejection,
+}
+
+fn describe_last(rejected: Option<&LastRejected>) -> String {
+    match rejected {
+        Some(LastRejected {
+            partition,
+            offset,
+            rejection: Rejection { reason, error },
+        }) => format!(
+            "; the last one, in partition {partition} at offset {offset}: {}: {error}",
+            reason.as_str()
+        ),
+        None => String::new(),
+    }
 }
 
 fn deleted(below: Option<i64>) -> String {

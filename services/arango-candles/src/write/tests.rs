@@ -146,7 +146,7 @@ async fn nothing_is_taken_while_a_partition_is_full() {
     assert!(writer.takes_more());
     let offsets = writer.assignment.partition_mut(0).unwrap().offsets_mut();
     for offset in 0..i64::try_from(offsets::MAX_OUTSTANDING).unwrap() {
-        offsets.take(offset, None);
+        offsets.take(offset, offsets::Origin::Foreign);
     }
     assert!(!writer.takes_more());
     writer.in_flight.push(Box::pin(ready(Ok(Landed::Batch {

@@ -6,7 +6,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use streamforge_utils::protocol::{EventKind, InterruptReason};
 use tokio::process::{Child, Command};
 
-use crate::workflow::{LIMIT, Workflow};
+use crate::workflow::{LIMIT, Workflow, candle};
 
 pub(crate) fn start(workflow: &Workflow, changes: &[(&str, &str)]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_arango-candles"))
@@ -67,4 +67,22 @@ async fn bad_configuration_ends_with_78_and_shows_no_password() {
         !said.contains("hunter2") && !said.contains("correct horse"),
         "{said}"
     );
+}
+
+#[tokio::test]
+async fn a_flood_of_large_poison_does_not_fill_the_log() {
+    let workflow = Workflow::new().await;
+    let poison = candle(1).replace(
+        r#""symbol":"BTCUSDT""#,
+        &format!(r#""symbol":"{}""#, "X".repeat(600_000)),
+    );
+    workflow.send_large(0, 1..=200, &poison).await;
+    workflow.finish(0, 200, 1).await;
+    let output = output(start(&workflow, &[("LOG_LEVEL", "info")])).await;
+    assert_eq!(output.status.code(), Some(0));
+    let logged = output.stdout.len() + output.stderr.len();
+    assert!(logged < 100_000, "{logged} bytes");
+    let said = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("suppressed"), "{said}");
+    assert_eq!(workflow.dead_letters().await.len(), 200);
 }

@@ -2,10 +2,16 @@
 
 use std::process::ExitCode;
 
-use rdkafka::Message;
+use rdkafka::{
+    Message,
+    admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier},
+    client::DefaultClientContext,
+};
 use streamforge_utils::{
-    kafka::headers,
-    protocol::{DLQ_ERROR, DLQ_OFFSET, DLQ_PARTITION, DLQ_REASON, DLQ_TOPIC, EventKind, SEQ},
+    kafka::{client_config, headers},
+    protocol::{
+        DLQ_ERROR, DLQ_OFFSET, DLQ_PARTITION, DLQ_REASON, DLQ_SIZE, DLQ_TOPIC, EventKind, SEQ,
+    },
 };
 
 use crate::workflow::{Workflow, candle};
@@ -122,4 +128,98 @@ async fn too_many_rejected_records_end_it_for_good() {
     // Restarted, it counts the whole run.
     assert_eq!(workflow.start().ended().await, ExitCode::from(70));
     assert_eq!(workflow.dead_letters().await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_record_is_a_dead_letter_as_far_as_it_fits() {
+    let workflow = Workflow::new().await;
+    workflow.publish(0, 1..=2).await;
+    // Compresses well, and fits.
+    let large = format!("poison{}", " ".repeat(1_500_000));
+    workflow.send_large(0, [3], &large).await;
+    // Does not.
+    let larger = format!("poison{}", " ".repeat(5_000_000));
+    workflow.send_large(0, [4], &larger).await;
+    workflow.publish(0, 5..=6).await;
+    workflow.finish(0, 6, 1).await;
+    assert_eq!(workflow.start().ended().await, ExitCode::SUCCESS);
+    workflow.assert_holds([1, 2, 5, 6]);
+    let letters = workflow.dead_letters().await;
+    assert_eq!(letters.len(), 2);
+    assert_eq!(letters[0].payload(), Some(large.as_bytes()));
+    assert_eq!(headers::get(&letters[0], DLQ_SIZE), None);
+    assert_eq!(letters[1].payload(), None);
+    for (name, value) in [
+        (SEQ, "4"),
+        (DLQ_REASON, "not-a-candle"),
+        (DLQ_OFFSET, "3"),
+        (DLQ_SIZE, "5000006"),
+    ] {
+        assert_eq!(headers::get(&letters[1], name), Some(value), "{name}");
+    }
+}
+
+/// Text that hardly compresses.
+fn noise(length: usize) -> String {
+    let mut state: u64 = 1;
+    let mut next = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        char::from(b' ' + u8::try_from((state >> 33) % 94).unwrap())
+    };
+    (0..length).map(|_| next()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_the_broker_refuses_as_a_dead_letter_goes_without_its_value() {
+    let workflow = Workflow::new().await;
+    if !workflow.kafka.is_real() {
+        eprintln!("not run: the mock broker takes messages of any size");
+        return;
+    }
+    let admin: AdminClient<DefaultClientContext> =
+        client_config(&workflow.kafka.config().unwrap(), "test")
+            .create()
+            .unwrap();
+    let topic = ResourceSpecifier::Topic(&workflow.topic);
+    let larger = AlterConfig::new(topic).set("max.message.bytes", "4194304");
+    let altered = admin.alter_configs([&larger], &AdminOptions::new());
+    altered.await.unwrap()[0].as_ref().unwrap();
+    let poison = noise(2_000_000);
+    workflow.send_large(0, [1], &poison).await;
+    workflow.publish(0, 2..=3).await;
+    workflow.finish(0, 3, 1).await;
+    assert_eq!(workflow.start().ended().await, ExitCode::SUCCESS);
+    workflow.assert_holds(2..=3);
+    let letters = workflow.dead_letters().await;
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0].payload(), None);
+    assert_eq!(headers::get(&letters[0], DLQ_SIZE), Some("2000000"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rejected_records_are_counted_for_the_whole_group() {
+    let mut workflow = Workflow::with_partitions(2).await;
+    workflow.set("MAX_REJECTED", "3");
+    for partition in [0, 1] {
+        workflow.publish(partition, 1..=5).await;
+        for seq in ["6", "7"] {
+            workflow.send(partition, "{}", &[(SEQ, seq)]).await;
+        }
+        workflow.finish(partition, 7, 2).await;
+    }
+    let one = workflow.start();
+    let two = workflow
+        .set("TELEMETRY_PRODUCER_ID", "arango-candles__abc123-2")
+        .start();
+    for writer in [one, two] {
+        assert_eq!(writer.ended().await, ExitCode::from(70));
+    }
+    let last = workflow.last_event().await;
+    let message = last.error_message.unwrap();
+    assert!(
+        message.contains("more than 3 records were rejected (MAX_REJECTED)"),
+        "{message}"
+    );
 }

@@ -2,6 +2,8 @@
 
 use std::{
     collections::BTreeMap,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
     path::Path,
     process::ExitCode,
     thread::JoinHandle,
@@ -74,7 +76,10 @@ impl Workflow {
         Self::on(Broker::start().unwrap(), build).await
     }
 
-    async fn on(kafka: Broker, build: impl FnOnce(ArangoBuilder) -> ArangoBuilder) -> Self {
+    pub(crate) async fn on(
+        kafka: Broker,
+        build: impl FnOnce(ArangoBuilder) -> ArangoBuilder,
+    ) -> Self {
         let kind = WorkflowKind::ApiCandles(Interval::Minute1);
         let queue_id = new_queue_id(&"BTCUSDT".parse().unwrap(), kind, TimestampMs::now());
         let builder = ArangoServer::builder().root_password(PASSWORD).in_memory();
@@ -159,6 +164,37 @@ impl Workflow {
                 .map_err(|(error, _)| error)
                 .unwrap(),
         );
+    }
+
+    /// Publishes records that are too large for an ordinary producer, compressed.
+    pub(crate) async fn send_large(
+        &self,
+        partition: i32,
+        numbers: impl IntoIterator<Item = u64>,
+        payload: &str,
+    ) {
+        let config = self.kafka.config().unwrap();
+        let producer: FutureProducer = kafka::producer_config(&config, "loader", 64 * 1024)
+            .set("message.max.bytes", "16000000")
+            .set("compression.type", "zstd")
+            .create()
+            .unwrap();
+        for seq in numbers {
+            let mut record = FutureRecord::to(&self.topic)
+                .key("BTCUSDT")
+                .payload(payload)
+                .headers(headers::with(&[(SEQ, &seq.to_string())]));
+            record.partition = Some(partition);
+            producer.send(record, LIMIT).await.unwrap();
+        }
+    }
+
+    /// Gives the writers that are started from now on this port for their metrics, and returns it.
+    pub(crate) fn set_metrics_port(&mut self) -> u16 {
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+        let port = port.unwrap().port();
+        self.set("METRICS_PORT", &port.to_string());
+        port
     }
 
     async fn send_all(
@@ -313,6 +349,17 @@ fn as_doubles(document: Value) -> Value {
         (name, value)
     });
     fields.collect()
+}
+
+/// A counter of the writer that serves its metrics at this port; `None` if it does not answer yet.
+pub(crate) fn counter(port: u16, name: &str) -> Option<u64> {
+    let mut connection = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    connection.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).ok()?;
+    let line = answer.lines().find(|line| line.starts_with(name))?;
+    line.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// A writer that runs.

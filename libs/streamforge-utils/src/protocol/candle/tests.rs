@@ -182,13 +182,3 @@ proptest! {
         let _ = Candle::parse(&bytes);
     }
 }
-
-#[test]
-fn a_negative_zero_is_zero() {
-    for zero in ["-0", "-0.00000000", "-0e5"] {
-        let record = RECORD.replace("12.34567", zero);
-        assert_ne!(record, RECORD);
-        let candle = Candle::parse(record.as_bytes()).unwrap();
-        assert_eq!(candle.volume.digits(), zero);
-    }
-}

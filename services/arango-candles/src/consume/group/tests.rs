@@ -4,9 +4,13 @@ use rdkafka::ClientConfig;
 use streamforge_utils::kafka::FetchSizes;
 
 use super::*;
+use crate::partition::LOOK_BACK;
 
-fn found(low: i64, high: i64, committed: Option<i64>) -> Result<(i32, Resume, i64), ConsumeError> {
-    let committed = committed.map(|offset| (offset, None));
+fn found(
+    low: i64,
+    high: i64,
+    committed: Option<(i64, Option<CommitNote>)>,
+) -> Result<(i32, Resume, i64), ConsumeError> {
     let found = Found {
         partition: 0,
         low,
@@ -92,31 +96,36 @@ async fn a_look_up_ends_when_the_writer_is_gone() {
 }
 
 #[test]
-fn reading_starts_at_the_first_message_or_one_before_the_commit() {
+fn reading_starts_at_the_first_message_or_before_the_commit() {
     assert_eq!(
         found(3, 9, None).unwrap(),
         (0, Resume::AtFirst { low: 3 }, 3)
     );
-    for (low, committed, start) in [(0, 5, 4), (5, 5, 5), (4, 5, 4), (0, 0, 0), (0, 9, 8)] {
-        let (_, resume, from) = found(low, 9, Some(committed)).unwrap();
+    let note = Some(CommitNote::default());
+    for (low, committed, note, start) in [
+        (0, 5, note, 4),
+        (5, 5, note, 5),
+        (4, 5, note, 4),
+        (0, 0, note, 0),
+        (0, 9, note, 8),
+        (0, 9, None, 0),
+        (3, 9, None, 3),
+        (0, 950, None, 950 - LOOK_BACK),
+    ] {
+        let (_, resume, from) = found(low, 1_000, Some((committed, note))).unwrap();
         assert_eq!(from, start);
-        assert_eq!(
-            resume,
-            Resume::AfterCommit {
-                offset: committed,
-                note: None
-            }
-        );
+        let offset = committed;
+        assert_eq!(resume, Resume::AfterCommit { offset, note });
     }
 }
 
 #[test]
 fn what_was_deleted_before_it_was_read_is_named() {
     assert_eq!(
-        found(4212, 9000, Some(0)).unwrap_err().to_string(),
+        found(4212, 9000, Some((0, None))).unwrap_err().to_string(),
         "offsets 0 to 4211 of topic \"wf-x-data\" partition 0 were deleted before they were read"
     );
-    let again = found(0, 10, Some(500)).unwrap_err();
+    let again = found(0, 10, Some((500, None))).unwrap_err();
     assert!(
         again
             .to_string()
