@@ -58,6 +58,32 @@ async fn until<T>(what: &str, log: &std::path::Path, mut ask: impl AsyncFnMut() 
     }
 }
 
+/// Clients that never finish their head, and connect anew when they are cut off, until the task is aborted.
+async fn attack(address: &str) -> tokio::task::JoinHandle<()> {
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client
+            .write_all(b"GET /queues HTTP/1.1\r\nHost: loc")
+            .await
+            .unwrap();
+        clients.push(client);
+    }
+    let address = address.to_owned();
+    tokio::spawn(async move {
+        loop {
+            for client in &mut clients {
+                if client.write_all(b"a").await.is_err()
+                    && let Ok(next) = TcpStream::connect(&address).await
+                {
+                    *client = next;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    })
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_clients_do_not_stop_reconciliation() {
     let broker = Broker::start().unwrap();
@@ -119,28 +145,7 @@ async fn slow_clients_do_not_stop_reconciliation() {
         (status().await? == Status::Starting).then_some(())
     })
     .await;
-    let mut clients = Vec::new();
-    for _ in 0..CLIENTS {
-        let mut client = TcpStream::connect(&address).await.unwrap();
-        client
-            .write_all(b"GET /queues HTTP/1.1\r\nHost: loc")
-            .await
-            .unwrap();
-        clients.push(client);
-    }
-    // They come again for as long as it takes.
-    let attack = tokio::spawn(async move {
-        loop {
-            for client in &mut clients {
-                if client.write_all(b"a").await.is_err()
-                    && let Ok(next) = TcpStream::connect(&address).await
-                {
-                    *client = next;
-                }
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    });
+    let attack = attack(&address).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let ended = Instant::now();
     fs::write(folder.path().join("end"), "").unwrap();

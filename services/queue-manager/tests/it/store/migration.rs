@@ -53,8 +53,8 @@ async fn fill(server: &ArangoServer, holder: Option<&str>) {
     .await
     .unwrap();
     let insert = async |collection: &str, documents: Vec<(String, Value)>| {
-        let refused = old.collection(collection).insert_absent(&documents);
-        assert!(refused.await.unwrap().is_empty());
+        let refused = old.collection(collection).insert_absent(&documents).await;
+        assert!(refused.unwrap().is_empty());
     };
     let states = (0..WORKFLOWS).map(state);
     let states = states.map(|state| {
@@ -125,11 +125,11 @@ async fn what_an_earlier_release_left_is_moved_once() {
     Store::new(database(&server)).prepare(TIMES).await.unwrap();
     let gone = store.workflows::<State>().get(&queue_id(3)).await;
     assert!(matches!(gone, Err(StoreError::NotFound(_))), "{gone:?}");
-    let reserved =
-        store
-            .idempotency()
-            .reserve::<Value>("ops", "new", &Fingerprint::of(&[b"a"]), NOW);
-    assert!(matches!(reserved.await.unwrap(), Reservation::Fresh(_)));
+    let reserved = store
+        .idempotency()
+        .reserve::<Value>("ops", "new", &Fingerprint::of(&[b"a"]), NOW)
+        .await;
+    assert!(matches!(reserved.unwrap(), Reservation::Fresh(_)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

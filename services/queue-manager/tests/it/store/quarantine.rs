@@ -111,7 +111,9 @@ async fn one_spoiled_state_hides_no_other() {
         // It is counted once, and nobody overwrites it.
         let registry = prometheus::Registry::new();
         store.quarantine().register(&registry).unwrap();
-        let counted = registry.gather()[0].get_metric()[0].get_counter().value();
+        let counted = registry.gather()[0].get_metric()[0]
+            .get_counter()
+            .get_value();
         assert_eq!(counted, 1.0, "{way}");
         let changed = workflows.update(&spoiled, |_| true).await;
         assert!(matches!(changed, Err(StoreError::Unreadable(_))), "{way}");
