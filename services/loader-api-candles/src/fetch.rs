@@ -1,8 +1,8 @@
 //! The pages of a plan, several asked for at once, handed over in order.
 //!
 //! At most `FETCH_IN_FLIGHT` pages are held besides the one that was handed over last. An error ends the row: no page
-//! is ever left out. That the exchange has no candle is never believed because an answer is empty: see [`confirm`]
-//! and [`beginning`]. What becomes of the klines is not its job.
+//! is ever left out. That the exchange has no candle is never believed because an answer is empty: see `confirm`
+//! and `beginning`. What becomes of the klines is not its job.
 
 mod beginning;
 mod confirm;

@@ -88,7 +88,7 @@ fn the_number_tells_what_an_error_means_and_then_the_status() {
 }
 
 #[test]
-fn an_answer_without_a_number_is_a_proxys_and_can_pass() {
+fn an_answer_without_a_number_comes_from_a_proxy_and_can_pass() {
     for status in [
         301, 302, 400, 401, 403, 404, 405, 407, 411, 414, 429, 431, 500, 501, 502, 503, 504,
     ] {

@@ -279,7 +279,7 @@ impl<W: Serialize + Excerpt> Workflows<W> {
     }
 
     /// A page of workflows, newest first, behind the one that `after` names. The first page of all also has those
-    /// whose `created_at` is no time, at most [`MAX_UNDATED`], so they have no place in the order.
+    /// whose `created_at` is no time, at most `MAX_UNDATED`, so they have no place in the order.
     ///
     /// # Errors
     /// `BadCursor` if `after` is one of another list.
