@@ -31,6 +31,8 @@ const MIGRATION: &str = "migration";
 const DONE: &str = "migrated";
 /// Documents that are copied at a time.
 const CHUNK: usize = 200;
+/// How often a replica that was too slow for its lease begins again, or waits for the one that took over.
+const MAX_ATTEMPTS: usize = 10;
 /// How long a replica of the earlier release is waited for: longer than its lease lasts.
 const OLD_RELEASE_TIMEOUT: Duration = Duration::from_secs(45);
 
@@ -50,16 +52,28 @@ fn is_reservation(key: &str, document: &Map<String, Value>) -> bool {
 /// # Errors
 /// If the database did not answer, or a replica of the earlier release still reconciles.
 pub(super) async fn run(database: &Database, times: LeaseTimes) -> Result<(), StoreError> {
+    for _ in 0..MAX_ATTEMPTS {
+        match attempt(database, times).await? {
+            Attempt::Done => return Ok(()),
+            Attempt::LostLease => warn!("Another replica took over the migration; waiting for it"),
+        }
+    }
+    Err(StoreError::Unavailable(format!(
+        "the migration of an earlier release's data was taken over by another replica {MAX_ATTEMPTS} times"
+    )))
+}
+
+async fn attempt(database: &Database, times: LeaseTimes) -> Result<Attempt, StoreError> {
     let leases = database.collection(LEASE);
     if is_done(&leases).await? {
-        return Ok(());
+        return Ok(Attempt::Done);
     }
     let holder = uuid::Uuid::now_v7().to_string();
     let mut lock = Lease::new(leases.clone(), MIGRATION, &holder, times);
     let mut is_waiting = false;
     while lock.step().await?.token().is_none() {
         if is_done(&leases).await? {
-            return Ok(());
+            return Ok(Attempt::Done);
         }
         if !std::mem::replace(&mut is_waiting, true) {
             info!("Waiting for another replica to migrate the database");
@@ -67,14 +81,38 @@ pub(super) async fn run(database: &Database, times: LeaseTimes) -> Result<(), St
         tokio::time::sleep(times.every).await;
     }
     if !is_done(&leases).await? {
-        migrate(database, &leases, &mut lock, times).await?;
+        match migrate(database, &leases, &mut lock, times).await {
+            Ok(()) => {}
+            // Nothing is lost: whoever has it now does all of it again.
+            Err(Interrupted::LostLease) => return Ok(Attempt::LostLease),
+            Err(Interrupted::Store(error)) => return Err(error),
+        }
         let done = json!({"schema": 1, "at": TimestampMs::now().as_millis()});
         match leases.insert(DONE, &done).await {
             Ok(_) | Err(DocumentError::AlreadyThere(_)) => {}
             Err(error) => return Err(error.into()),
         }
     }
-    lock.release().await
+    lock.release().await?;
+    Ok(Attempt::Done)
+}
+
+enum Attempt {
+    Done,
+    LostLease,
+}
+
+/// Why a migration did not get to its end.
+enum Interrupted {
+    /// Another replica took over, since this one was slower than the lease allows.
+    LostLease,
+    Store(StoreError),
+}
+
+impl<E: Into<StoreError>> From<E> for Interrupted {
+    fn from(error: E) -> Self {
+        Self::Store(error.into())
+    }
 }
 
 async fn is_done(leases: &Collection) -> Result<bool, StoreError> {
@@ -91,7 +129,7 @@ async fn migrate(
     leases: &Collection,
     lock: &mut Lease,
     times: LeaseTimes,
-) -> Result<(), StoreError> {
+) -> Result<(), Interrupted> {
     if database.has_collection(OLD_LEASE).await? {
         let old = database.collection(OLD_LEASE);
         end_old_release(&old, leases, lock, times).await?;
@@ -133,7 +171,7 @@ async fn end_old_release(
     leases: &Collection,
     lock: &mut Lease,
     times: LeaseTimes,
-) -> Result<(), StoreError> {
+) -> Result<(), Interrupted> {
     let claim = match old.get::<Map<String, Value>>(RECONCILER).await {
         Ok(found) => found.content,
         Err(DocumentError::NotFound(_)) => return Ok(()),
@@ -153,10 +191,11 @@ async fn end_old_release(
             break;
         }
         if since.elapsed() > OLD_RELEASE_TIMEOUT {
-            return Err(StoreError::Unavailable(format!(
+            let reason = format!(
                 "a queue-manager of an earlier release still reconciles (lease {RECONCILER:?} in collection \
-                 {OLD_LEASE:?}): end all its replicas, then this one migrates its data"
-            )));
+                 {OLD_LEASE:?}): stop all its replicas, then this one migrates its data"
+            );
+            return Err(StoreError::Unavailable(reason).into());
         }
         warn!("Waiting for the queue-manager of an earlier release to end");
         keep(lock).await?;
@@ -177,12 +216,10 @@ async fn end_old_release(
 }
 
 /// Renews the lease of who migrates.
-async fn keep(lock: &mut Lease) -> Result<(), StoreError> {
+async fn keep(lock: &mut Lease) -> Result<(), Interrupted> {
     match lock.step().await?.token() {
         Some(_) => Ok(()),
-        None => Err(StoreError::Unavailable(
-            "another replica took over the migration".to_owned(),
-        )),
+        None => Err(Interrupted::LostLease),
     }
 }
 
@@ -197,7 +234,7 @@ struct Mover<'a> {
 }
 
 impl Mover<'_> {
-    async fn copy_all(&mut self) -> Result<(), StoreError> {
+    async fn copy_all(&mut self) -> Result<(), Interrupted> {
         let mut last = String::new();
         loop {
             keep(self.lock).await?;
@@ -248,7 +285,7 @@ impl Mover<'_> {
     }
 
     /// Others' documents keep their collection; ours go.
-    async fn remove_copied(&mut self) -> Result<(), StoreError> {
+    async fn remove_copied(&mut self) -> Result<(), Interrupted> {
         for keys in self.ours.chunks(CHUNK) {
             keep(self.lock).await?;
             for key in keys {

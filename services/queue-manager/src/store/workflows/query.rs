@@ -30,14 +30,18 @@ pub(super) fn listed(row: &RawValue) -> Option<Cursor> {
         created_at,
         queue_id,
     };
-    listed.queue_id.parse().map(of_last).ok().or_else(|| {
-        // No place among those of the same time, so the next page begins before that.
-        let queue_id = "wf-z".parse().ok()?;
-        let created_at = created_at - 1;
-        Some(Cursor::Workflow {
-            created_at,
-            queue_id,
-        })
+    if let Ok(queue_id) = listed.queue_id.parse() {
+        return Some(of_last(queue_id));
+    }
+    // No place among those of the same time: it sorts behind the last of all ids, and they follow it, or before.
+    let last_id = format!("wf-{}", "z".repeat(125));
+    let created_at = match listed.queue_id > last_id {
+        true => created_at,
+        false => created_at - 1,
+    };
+    Some(Cursor::Workflow {
+        created_at,
+        queue_id: last_id.parse().ok()?,
     })
 }
 

@@ -162,6 +162,7 @@ async fn probes_are_answered_while_the_api_is_full() {
         ..wide()
     };
     let rig = rig(bounds).await;
+    rig.readiness.set_started();
     let mut held = Vec::new();
     for _ in 0..3 {
         held.push(half_sent(&rig).await);

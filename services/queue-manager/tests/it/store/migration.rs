@@ -15,6 +15,12 @@ const TIMES: LeaseTimes = LeaseTimes {
     held_for: Duration::from_millis(400),
     every: Duration::from_millis(50),
 };
+/// For replicas that share the machine.
+const SHARED: LeaseTimes = LeaseTimes {
+    length: Duration::from_millis(3_000),
+    held_for: Duration::from_millis(2_000),
+    every: Duration::from_millis(50),
+};
 const WORKFLOWS: usize = 450;
 const CANDLES: usize = 30;
 
@@ -139,7 +145,7 @@ async fn several_replicas_that_start_at_once_move_it_together() {
     fill(&server, Some("killed")).await;
     let stores: Vec<Store> = (0..4).map(|_| Store::new(database(&server))).collect();
     let preparing = stores.iter().map(|store| async {
-        store.prepare(TIMES).await.unwrap();
+        store.prepare(SHARED).await.unwrap();
         // Nobody serves before everything is there.
         let found = store.workflows::<State>().all(&Filter::default()).await;
         assert_eq!(found.unwrap().len(), WORKFLOWS);

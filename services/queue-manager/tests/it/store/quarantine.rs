@@ -192,8 +192,9 @@ async fn a_spoiled_claim_is_taken_once_it_stands() {
     let server = server().await;
     let store = replica(&server).await;
     let times = LeaseTimes {
-        length: std::time::Duration::from_millis(300),
-        held_for: std::time::Duration::from_millis(200),
+        // A claim of 5 MiB is read within half of `held_for`, also by a busy machine.
+        length: std::time::Duration::from_millis(3_000),
+        held_for: std::time::Duration::from_millis(2_000),
         every: std::time::Duration::from_millis(20),
     };
     let collection = database(&server).collection("streamforge-lease");
