@@ -65,7 +65,9 @@ pub(super) fn of_secret(target: &str, names: &PerTarget) -> Vec<EnvVar> {
         }),
     };
     let all = target.connections().flat_map(|known| {
-        let is_needed = known.required && known.secret && known.alias.is_none();
+        // A URL is secret too, since it may hold a password, and stands in the ConfigMap where it does not.
+        let is_password = known.secret && known.name.ends_with("PASSWORD");
+        let is_needed = known.required && is_password && known.alias.is_none();
         let alias = known.alias.map(|alias| variable(alias, true));
         [Some(variable(known.name, !is_needed)), alias]
     });

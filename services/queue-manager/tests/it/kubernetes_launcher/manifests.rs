@@ -179,6 +179,8 @@ fn each_target_gets_the_secrets_that_it_reads_and_no_others() {
         assert_eq!(of_database, is_writer, "{name}");
         if is_writer {
             assert_eq!(secrets["ARANGO_PASSWORD"].optional, None, "it is needed");
+            let url = secrets["ARANGO_URL"].optional;
+            assert_eq!(url, Some(true), "it may stand in the ConfigMap");
         }
     }
 }
