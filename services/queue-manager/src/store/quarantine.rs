@@ -1,7 +1,7 @@
 //! Documents that can't be read: each is logged once, counted, and left as it is, and all others go on.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -14,7 +14,8 @@ const MAX_REMEMBERED: usize = 10_000;
 /// What was found to be unreadable. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Quarantine {
-    seen: Arc<Mutex<BTreeSet<String>>>,
+    /// Why each can't be read, by collection and key.
+    seen: Arc<Mutex<BTreeMap<String, String>>>,
     documents: IntCounterVec,
 }
 
@@ -54,13 +55,28 @@ impl Quarantine {
         }
     }
 
+    /// Why this document could not be read, if it was noted. A part of it may be readable all the same.
+    pub(super) fn what(&self, collection: &str, key: &str) -> Option<String> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.get(&format!("{collection}/{key}")).cloned()
+    }
+
+    /// This document can be read, whatever was noted before.
+    pub(super) fn forget(&self, collection: &str, key: &str) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if !seen.is_empty() {
+            seen.remove(&format!("{collection}/{key}"));
+        }
+    }
+
     /// A document can't be read, or not be stored.
     pub(crate) fn note(&self, collection: &str, key: &str, what: &str) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_full = seen.len() >= MAX_REMEMBERED;
-        if is_full || !seen.insert(format!("{collection}/{key}")) {
+        let id = format!("{collection}/{key}");
+        if seen.len() >= MAX_REMEMBERED || seen.contains_key(&id) {
             return;
         }
+        seen.insert(id, what.to_owned());
         self.documents.with_label_values(&[collection]).inc();
         tracing::error!(
             collection,

@@ -161,10 +161,19 @@ impl<W: Serialize + Excerpt> Workflows<W> {
     pub async fn get(&self, queue_id: &QueueId) -> Result<Document<W>, StoreError> {
         let key = queue_id.as_str();
         let found = self.collection.get(key).await.map_err(StoreError::from);
-        if let Err(StoreError::Unreadable(what)) = &found {
-            self.note(key, what);
+        match &found {
+            Err(StoreError::Unreadable(what)) => self.note(key, what),
+            Ok(_) => self.forget(key),
+            Err(_) => {}
         }
         found
+    }
+
+    /// All of a document was read.
+    fn forget(&self, key: &str) {
+        if W::ATTRIBUTES.is_empty() {
+            self.quarantine.forget(self.collection.name(), key);
+        }
     }
 
     /// A document can't be read, or not be stored: logs and counts it, once.
@@ -195,10 +204,13 @@ impl<W: Serialize + Excerpt> Workflows<W> {
         let found = self.collection.get_many(&keys).await?.into_iter();
         let found = found.map(|found| match found {
             None => Found::Absent,
-            Some(read) => self
-                .quarantine
-                .readable(&self.collection, read)
-                .map_or(Found::Unreadable, Found::Document),
+            Some(read) => match self.quarantine.readable(&self.collection, read) {
+                Some(document) => {
+                    self.forget(&document.key);
+                    Found::Document(document)
+                }
+                None => Found::Unreadable,
+            },
         });
         Ok(found.collect())
     }
@@ -311,7 +323,17 @@ impl<W: Serialize + Excerpt> Workflows<W> {
 
     fn row(&self, row: &RawValue) -> Option<Row<W>> {
         match Document::<W>::read(row) {
-            Ok(document) => Some(Row::Workflow(document.content)),
+            Ok(document) => {
+                let key = &document.key;
+                // What a list shows can be read, and the rest can't.
+                match self.quarantine.what(self.collection.name(), key) {
+                    Some(what) if !W::ATTRIBUTES.is_empty() => Some(Row::Unreadable {
+                        queue_id: key.parse().ok()?,
+                        what,
+                    }),
+                    _ => Some(Row::Workflow(document.content)),
+                }
+            }
             Err(unreadable) => {
                 self.note(&unreadable.key, &unreadable.what);
                 // What has no queue id as its key can't be asked for either.
