@@ -83,14 +83,7 @@ fn urls_that_are_no_server_are_refused() {
 
 #[test]
 fn names_that_the_database_would_refuse_are_refused_here() {
-    for wrong in [
-        "1db",
-        ".db",
-        "a/b",
-        "a:b",
-        "a\nb",
-        &"d".repeat(129),
-    ] {
+    for wrong in ["1db", ".db", "a/b", "a:b", "a\nb", &"d".repeat(129)] {
         let fault = fault(&[("ARANGO_DB", wrong)]);
         assert!(fault.starts_with("ARANGO_DB"), "{fault}");
     }

@@ -8,10 +8,9 @@ use crate::{
     managed::Manager,
 };
 
-/// Waits until the loader stands still for a reason that has these words, then stops all.
+/// Waits until a worker is stalled for a reason that has these words, then stops all.
 async fn stalls(clustered: Clustered, manager: Manager, words: &[&str]) {
     let is_stalled = |queue: &Value| {
-        // Not always the loader: a Secret may have nothing that it needs.
         queue["parts"].as_array().is_some_and(|parts| {
             parts.iter().any(|part| {
                 let reason = part["reason"].as_str().unwrap_or_default();
@@ -58,7 +57,9 @@ async fn a_pod_that_no_node_takes_says_so() {
 #[tokio::test]
 async fn a_secret_that_is_missing_is_named() {
     let mut clustered = Clustered::set(Plan::three_days()).await;
-    let more = [("K8S_SECRET", "streamforge-nowhere")];
+    // The loader has one, and may need a password of Kafka.
+    let secrets = "streamforge-worker,arango-candles=streamforge-nowhere";
+    let more = [("K8S_SECRET", secrets)];
     let manager = clustered.manager_with("one", &more).await;
     clustered.start(&manager).await;
     let words = [
