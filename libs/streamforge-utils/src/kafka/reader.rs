@@ -34,7 +34,7 @@ const FETCH_WAIT_MAX_MS: &str = "10";
 /// How long a partition is left alone once enough of it is kept, in ms. The default of a second makes a long read wait
 /// most of its time.
 const FULL_BACKOFF_MS: &str = "5";
-/// An assignment that gives no message for so long is made anew.
+/// An assignment that gives no message for this long is replaced.
 const ASSIGNMENT_PATIENCE: Duration = Duration::from_secs(30);
 /// How long after a failure a visit waits until it reads on.
 const VISIT_PAUSE: Duration = Duration::from_millis(500);
@@ -317,7 +317,7 @@ impl TopicReader {
     }
 
     /// Lets `visitor` take the messages of `stretches`, and gives it back once it has seen enough. There is one assignment,
-    /// unless reading fails: then it is made anew where it was, until `deadline` has passed without a message.
+    /// unless reading fails: then it is assigned again at its position, until `deadline` has passed without a message.
     ///
     /// # Errors
     /// No message for `deadline`, no rights, no such partition, or an offset that is no longer there.

@@ -35,10 +35,11 @@ async fn a_frozen_leader_holds_a_load_up_until_another_is_elected() {
         partitions: 3,
         ..Plan::slow_two_weeks()
     };
+    // Outlives the brokers, which are stopped by what stands in it.
+    let dir = TempDir::new().unwrap();
     let Some(mut flow) = real(plan).await else {
         return;
     };
-    let dir = TempDir::new().unwrap();
     let brokers = ApacheKafka::start_several(&script(), &dir.path().join("kafka"), 3).await;
     flow.kafka = Broker::Apache(brokers.unwrap());
     flow.create_topic().await;
