@@ -11,8 +11,8 @@ use bounded::{JsonFields, JsonLine};
 
 use crate::config::{LogFormat, OpsConfig};
 
-/// Starts logging for this process; of each field at most 1,000 characters are logged. A second call changes nothing. Colour only on a terminal and without
-/// `NO_COLOR` (<https://no-color.org>), which `no_color` tells.
+/// Starts logging for this process. Each field is cut to 1,000 characters. A second call changes nothing. Colour is used on
+/// a terminal only, and not if `no_color` says that `NO_COLOR` is set (<https://no-color.org>).
 pub fn init(ops: &OpsConfig, no_color: bool) {
     let filter = ops
         .log_level

@@ -55,7 +55,7 @@ impl OpsConfig {
         self.retry_deadline_secs.duration()
     }
 
-    /// Time to write and commit what is held, once told to end; what is left of it goes to the last event, which has 5 s
+    /// Time to write and commit what is held, once a stop was requested; what is left of it goes to the last event, which has 5 s
     /// in any case. Read from `SHUTDOWN_GRACE_SECS`, default 25 s, which leaves those 5 of Kubernetes' 30 s.
     pub fn shutdown_grace(&self) -> Duration {
         self.shutdown_grace_secs.duration()

@@ -63,11 +63,11 @@ impl Patience {
             (Some(least), "RETRY_DEADLINE_SECS"),
             (
                 after(known.stopped_at, self.grace),
-                "SHUTDOWN_GRACE_SECS after it was told to end",
+                "SHUTDOWN_GRACE_SECS after a stop or a signal",
             ),
             (
                 after(known.drained_at.map(|at| at.max(ended_at)), self.grace),
-                "SHUTDOWN_GRACE_SECS after it was told to end",
+                "SHUTDOWN_GRACE_SECS after a stop or a signal",
             ),
             (
                 after(known.hurried_at, BRIEFLY),

@@ -10,9 +10,9 @@ use crate::{ops_server::Health, shutdown::StopSignal};
 /// How long the body waits for the commands of before its start, should the broker or the topic not answer.
 const CATCH_UP_LIMIT: Duration = Duration::from_secs(5);
 
-/// Spawns the body, which begins when the commands of before were heard, or when it is told to end. From then on the
-/// worker counts as started, whatever becomes of its events. Also a panic while
-/// its future is made comes back as that of a task.
+/// Spawns the body, which begins once the commands from before the start were read, or a stop was requested. From then on
+/// the worker counts as started, whatever becomes of its events. A panic while the future is created is returned as that
+/// of a task.
 pub(super) fn spawn<F, Fut>(
     body: F,
     context: WorkerContext,
